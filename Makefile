@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0
+# Everything is done by scripts/, which all have --help; results are in build/.
+
+MAKEFLAGS += --no-print-directory
+DEPS := @scripts/deps
+TREE := $(DEPS) && scripts/tree
+
+.PHONY: help demo check check-long check-static check-series stress bench \
+	shell tree refresh series kernel kernel-debug kernel-off kernel-base \
+	clean distclean
+
+help:
+	@echo 'Secret memory that moves. The first build takes about 15 minutes on 2 cores;'
+	@echo 'times below are without it. Everything made is under build/.'
+	@echo
+	@echo '  make demo          watch secret pages move in a booted kernel (5 min)'
+	@echo '  make shell         a root shell in the patched kernel (seconds)'
+	@echo '  make check         every test: N passed, N failed (cold 60 min, again 1 min;'
+	@echo '                     FORCE=1 runs also those with nothing changed)'
+	@echo '  make bench         measure what it costs, into results/ (30 min)'
+	@echo
+	@echo ' working on the kernel'
+	@echo '  make tree          build/linux: the kernel, one commit per patch (1 min, then 1 s;'
+	@echo '                     BASE=1 makes build/base too, the pristine kernel)'
+	@echo '  make refresh       bring edits and commits made in build/linux into patches/ (3 s)'
+	@echo '  make series        build/series: the patches as mails with a cover letter (3 s)'
+	@echo '  make kernel        build/lean: no debugging (cold 9 min)'
+	@echo '  make kernel-debug  build/debug: KASAN, lockdep and more (cold 12 min)'
+	@echo '  make kernel-off    build/off: CONFIG_EPHMAP=n (cold 5 min)'
+	@echo '  make kernel-base   build/base-lean: without the patches (cold 9 min)'
+	@echo
+	@echo ' single checks'
+	@echo '  make check-static  W=1, sparse, kernel-doc, shellcheck and such (5 min)'
+	@echo '  make check-series  every step of the series compiles (minutes per step)'
+	@echo '  make check-long    the tests that are too long for make check (hours)'
+	@echo '  make stress        the long stress: a million moves (1 hour)'
+	@echo '                     one test by name: scripts/test NAME; scripts/test --list'
+	@echo
+	@echo '  make clean         remove kernels and results; the trees stay'
+	@echo '  make distclean     remove build/; refuses while build/linux has edits'
+	@echo
+	@echo 'KERNEL_SRC=PATH: an own 7.3.y tree or tarball.  JOBS=N: parallel jobs.'
+
+demo: kernel
+	@scripts/demo
+
+check:
+	$(TREE)
+	@scripts/test
+
+check-long:
+	$(TREE)
+	@scripts/test --group long
+
+stress:
+	$(TREE)
+	@scripts/test --group stress
+
+check-static:
+	$(TREE)
+	@scripts/check-static
+
+check-series:
+	$(DEPS)
+	@scripts/series --compile
+
+bench: kernel
+	@scripts/bench
+
+shell: kernel
+	@scripts/vm --shell
+
+tree:
+	$(TREE) $(if $(BASE),--base)
+
+refresh:
+	$(DEPS)
+	@scripts/refresh
+
+series:
+	$(DEPS)
+	@scripts/series
+
+kernel:
+	$(TREE)
+	@scripts/build lean
+
+kernel-debug:
+	$(TREE)
+	@scripts/build debug
+
+kernel-off:
+	$(TREE)
+	@scripts/build off
+
+kernel-base:
+	$(TREE) --base
+	@scripts/build base-lean
+
+clean:
+	@scripts/tree --clean
+
+distclean:
+	@scripts/tree --distclean

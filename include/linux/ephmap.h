@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Ephemeral map (ephmap): map a few pages that have no direct-map alias, on
+ * one CPU, for the duration of one copy. For more info see
+ * Documentation/mm/ephmap.rst.
+ */
+#ifndef _LINUX_EPHMAP_H
+#define _LINUX_EPHMAP_H
+
+#include <linux/err.h>
+#include <linux/types.h>
+
+struct folio;
+struct page;
+
+/**
+ * enum ephmap_scope - whose page tables hold the window
+ * @EPHMAP_PRIVATE: A kernel-owned mm of this CPU, which no task ever runs user
+ *                  mode with. User addresses of current are out of reach while
+ *                  the session lasts. For pages that are not current's:
+ *                  migration, zeroing. Works in any task context.
+ * @EPHMAP_LOCAL:   A per-mm region of the kernel half of current->mm, at the
+ *                  same per-CPU addresses. User addresses stay within reach.
+ *                  For pages that current may read anyway. Not implemented
+ *                  yet: ephmap_begin() returns -EOPNOTSUPP.
+ */
+enum ephmap_scope {
+	EPHMAP_PRIVATE,
+	EPHMAP_LOCAL,
+};
+
+/**
+ * enum ephmap_prot - what a mapping allows
+ * @EPHMAP_RO: Reads only; a write faults.
+ * @EPHMAP_RW: Reads and writes.
+ *
+ * Every mapping is supervisor-only, non-executable and non-global.
+ */
+enum ephmap_prot {
+	EPHMAP_RO,
+	EPHMAP_RW,
+};
+
+/*
+ * Pages one CPU can have mapped at a time, all nested sessions together. At
+ * most 33 pages are worth flushing one by one on x86
+ * (tlb_single_page_flush_ceiling), so that ending a session never needs a full
+ * flush; and the time with preemption off stays that of copying 16 pages.
+ */
+#define EPHMAP_MAX_PAGES	32
+
+/* Sessions one CPU can have open at a time, the innermost ending first. */
+#define EPHMAP_MAX_DEPTH	4
+
+/**
+ * struct ephmap_session - one use of this CPU's window; lives on the stack
+ * @scope: Whose page tables hold the window.
+ * @depth: Position among the nested sessions of this CPU, 1 is the outermost.
+ * @first: Index of the session's first page in the window.
+ *
+ * The members are private to mm/ephmap.c.
+ */
+struct ephmap_session {
+	enum ephmap_scope scope;
+	unsigned int depth;
+	unsigned int first;
+};
+
+#ifdef CONFIG_EPHMAP
+
+#include <linux/jump_label.h>
+
+DECLARE_STATIC_KEY_FALSE(ephmap_key);
+
+/**
+ * ephmap_available() - whether sessions can be opened
+ *
+ * Settled during boot and constant after it: false with ephmap=off, on a CPU
+ * or hypervisor the architecture rules out, or when boot ran out of memory.
+ *
+ * Context: Any.
+ * Return: true when ephmap_begin() can succeed.
+ */
+static __always_inline bool ephmap_available(void)
+{
+	return static_branch_unlikely(&ephmap_key);
+}
+
+int __must_check ephmap_begin(struct ephmap_session *session,
+			      enum ephmap_scope scope);
+void *ephmap_map_page(struct ephmap_session *session, struct page *page,
+		      enum ephmap_prot prot);
+void *ephmap_map_folio(struct ephmap_session *session, struct folio *folio,
+		       unsigned long first, unsigned int nr,
+		       enum ephmap_prot prot);
+void ephmap_end(struct ephmap_session *session);
+
+int ephmap_copy_pages(struct ephmap_session *session, struct folio *dst,
+		      struct folio *src, unsigned long first, unsigned int nr);
+int ephmap_copy_folio(struct folio *dst, struct folio *src);
+int ephmap_zero_folio(struct folio *folio);
+
+void __ephmap_check_free(struct page *page, unsigned int order);
+
+/**
+ * ephmap_check_free() - hook of the page allocator: a page is being freed
+ * @page: First page.
+ * @order: Order of the block.
+ *
+ * Warns, with CONFIG_EPHMAP_DEBUG, when any CPU still maps one of the pages.
+ *
+ * Context: Any.
+ */
+static inline void ephmap_check_free(struct page *page, unsigned int order)
+{
+	if (IS_ENABLED(CONFIG_EPHMAP_DEBUG) && ephmap_available())
+		__ephmap_check_free(page, order);
+}
+
+#else /* !CONFIG_EPHMAP */
+
+static inline bool ephmap_available(void)
+{
+	return false;
+}
+
+static inline int __must_check ephmap_begin(struct ephmap_session *session,
+					    enum ephmap_scope scope)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void *ephmap_map_page(struct ephmap_session *session,
+				    struct page *page, enum ephmap_prot prot)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+
+static inline void *ephmap_map_folio(struct ephmap_session *session,
+				     struct folio *folio, unsigned long first,
+				     unsigned int nr, enum ephmap_prot prot)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+
+static inline void ephmap_end(struct ephmap_session *session) { }
+
+static inline int ephmap_copy_pages(struct ephmap_session *session,
+				    struct folio *dst, struct folio *src,
+				    unsigned long first, unsigned int nr)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int ephmap_copy_folio(struct folio *dst, struct folio *src)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int ephmap_zero_folio(struct folio *folio)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void ephmap_check_free(struct page *page, unsigned int order) { }
+
+#endif /* CONFIG_EPHMAP */
+
+#endif /* _LINUX_EPHMAP_H */

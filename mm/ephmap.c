@@ -1,0 +1,444 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Ephemeral map (ephmap): map a few pages that have no direct-map alias, on
+ * one CPU, for the duration of one copy, in page tables nobody else reaches.
+ * For more info see Documentation/mm/ephmap.rst.
+ *
+ * Invariants:
+ *
+ * - A window entry at or above ephmap_cpu::used is none, and its CPU's TLB
+ *   holds no translation for it. Sessions nest LIFO, so that the pages of the
+ *   innermost one are always the topmost.
+ * - The private mm is loaded on its CPU exactly while ephmap_cpu::depth is not
+ *   zero, and on no other CPU ever.
+ * - From begin to end preemption and page faults are off. Nothing is allocated
+ *   and nothing sleeps.
+ */
+#define pr_fmt(fmt) "ephmap: " fmt
+
+#include <linux/cpuhotplug.h>
+#include <linux/init.h>
+#include <linux/kstrtox.h>
+#include <linux/memcontrol.h>
+#include <linux/mm.h>
+#include <linux/mmdebug.h>
+#include <linux/sched/mm.h>
+#include <linux/smp.h>
+#include <linux/uaccess.h>
+#include <linux/vmstat.h>
+
+#include <asm/ephmap.h>
+
+#include "ephmap.h"
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/ephmap.h>
+
+/* === Data ================================================================= */
+
+DEFINE_STATIC_KEY_FALSE(ephmap_key);
+
+DEFINE_PER_CPU(struct ephmap_cpu, ephmap_cpus);
+
+static bool ephmap_wanted __initdata = true;
+
+/* === Sessions ============================================================= */
+
+/*
+ * Neither an interrupt handler nor an NMI may open a session: it could find
+ * the window between two steps of the task it interrupted. With interrupts off
+ * the time a session takes would add to their latency.
+ */
+static bool ephmap_context_ok(void)
+{
+	return in_task() && !irqs_disabled();
+}
+
+static struct ephmap_cpu *ephmap_enter_private(struct ephmap_session *session)
+{
+	struct ephmap_cpu *cpu = this_cpu_ptr(&ephmap_cpus);
+
+	if (cpu->depth == EPHMAP_MAX_DEPTH)
+		return NULL;
+	if (!cpu->depth)
+		cpu->prev_mm = arch_ephmap_enter(cpu->mm);
+	session->scope = EPHMAP_PRIVATE;
+	session->depth = ++cpu->depth;
+	session->first = cpu->used;
+	return cpu;
+}
+
+/**
+ * ephmap_begin() - open a session on this CPU's window
+ * @session: The caller's, on its stack; filled in.
+ * @scope: Whose page tables to use.
+ *
+ * Until ephmap_end() the caller stays on this CPU and must not sleep; user
+ * addresses do not work. Sessions nest up to EPHMAP_MAX_DEPTH and end in the
+ * reverse order.
+ *
+ * Context: Task context with interrupts on. Returns with preemption and page
+ *          faults disabled when it returns 0, else without effect.
+ * Return:
+ * * 0 - the session is open; cannot fail for another reason than these:
+ * * -EOPNOTSUPP - there is no ephmap (see ephmap_available()) or no such scope.
+ * * -EPERM - called from an interrupt, an NMI, or with interrupts off.
+ * * -EBUSY - EPHMAP_MAX_DEPTH sessions are open already.
+ */
+int ephmap_begin(struct ephmap_session *session, enum ephmap_scope scope)
+{
+	if (!ephmap_available() || scope != EPHMAP_PRIVATE)
+		return -EOPNOTSUPP;
+	if (!ephmap_context_ok()) {
+		VM_WARN_ONCE(1, "session outside of task context\n");
+		return -EPERM;
+	}
+
+	preempt_disable();
+	pagefault_disable();
+	if (!ephmap_enter_private(session)) {
+		pagefault_enable();
+		preempt_enable();
+		VM_WARN_ONCE(1, "more than %d nested sessions\n",
+			     EPHMAP_MAX_DEPTH);
+		return -EBUSY;
+	}
+	__count_vm_event(EPHMAP_SESSIONS);
+	return 0;
+}
+
+static int ephmap_check_pages(struct page *page, unsigned int nr)
+{
+	unsigned int i;
+
+	if (!page || !pfn_to_online_page(page_to_pfn(page)))
+		return -EINVAL;
+	for (i = 0; i < nr; i++) {
+		if (PageHWPoison(page + i))
+			return -EHWPOISON;
+	}
+	return 0;
+}
+
+static void *ephmap_map(struct ephmap_session *session, struct page *page,
+			unsigned int nr, enum ephmap_prot prot)
+{
+	struct ephmap_cpu *cpu = this_cpu_ptr(&ephmap_cpus);
+	pgprot_t pgprot = arch_ephmap_prot(prot == EPHMAP_RW);
+	unsigned int i, used = cpu->used;
+	int err;
+
+	if (session->depth != cpu->depth) {
+		VM_WARN_ONCE(1, "mapping in a session that is not the innermost\n");
+		return ERR_PTR(-EINVAL);
+	}
+	if (nr > EPHMAP_MAX_PAGES - used) {
+		VM_WARN_ONCE(1, "more than %d pages\n", EPHMAP_MAX_PAGES);
+		return ERR_PTR(-ENOSPC);
+	}
+	err = ephmap_check_pages(page, nr);
+	if (err)
+		return ERR_PTR(err);
+
+	/* From none to present: no CPU caches a none entry, nothing to flush. */
+	for (i = 0; i < nr; i++)
+		set_pte(cpu->ptes + used + i, mk_pte(page + i, pgprot));
+	WRITE_ONCE(cpu->used, used + nr);
+	__count_vm_events(EPHMAP_PAGES, nr);
+	trace_ephmap_map(page_to_pfn(page), nr, prot == EPHMAP_RW);
+	return (void *)(cpu->base + used * PAGE_SIZE);
+}
+
+/**
+ * ephmap_map_page() - map a page in the innermost session
+ * @session: The session.
+ * @page: The page; it may or may not have a direct-map alias.
+ * @prot: What the mapping allows.
+ *
+ * The mapping ends with the session. The caller holds a reference to the page
+ * for that long.
+ *
+ * Context: Inside the session.
+ * Return: the page's address in the window, or:
+ * * ERR_PTR(-EINVAL) - no such page, or @session is not the innermost.
+ * * ERR_PTR(-EHWPOISON) - the page is poisoned.
+ * * ERR_PTR(-ENOSPC) - EPHMAP_MAX_PAGES are mapped already.
+ */
+void *ephmap_map_page(struct ephmap_session *session, struct page *page,
+		      enum ephmap_prot prot)
+{
+	return ephmap_map(session, page, 1, prot);
+}
+
+/**
+ * ephmap_map_folio() - map a run of a folio's pages as one range
+ * @session: The session.
+ * @folio: The folio.
+ * @first: Index of the first page in the folio.
+ * @nr: Number of pages.
+ * @prot: What the mapping allows.
+ *
+ * Like ephmap_map_page() for each page, all or none, at consecutive addresses.
+ *
+ * Context: Inside the session.
+ * Return: the address of the first page in the window, or an error as from
+ * ephmap_map_page(); also ERR_PTR(-EINVAL) for pages outside of the folio.
+ */
+void *ephmap_map_folio(struct ephmap_session *session, struct folio *folio,
+		       unsigned long first, unsigned int nr,
+		       enum ephmap_prot prot)
+{
+	const unsigned long nr_pages = folio_nr_pages(folio);
+
+	if (!nr || nr > nr_pages || first > nr_pages - nr)
+		return ERR_PTR(-EINVAL);
+	return ephmap_map(session, folio_page(folio, first), nr, prot);
+}
+
+/**
+ * ephmap_end() - close a session: unmap and flush all of its pages
+ * @session: The innermost session of this CPU.
+ *
+ * Every page is flushed on this CPU, before or with the return to the previous
+ * mm; no other CPU can have the translation, so no IPI is sent.
+ *
+ * Context: Inside the session; returns with preemption and page faults as they
+ *          were before ephmap_begin().
+ */
+void ephmap_end(struct ephmap_session *session)
+{
+	struct ephmap_cpu *cpu = this_cpu_ptr(&ephmap_cpus);
+	unsigned int i, first = session->first, nr = cpu->used - first;
+	unsigned long addr = cpu->base + first * PAGE_SIZE;
+	unsigned int flushed;
+
+	/* Nothing good can be done: leave the others' pages mapped. */
+	if (session->depth != cpu->depth) {
+		VM_WARN_ONCE(1, "sessions must end in reverse order\n");
+		return;
+	}
+
+	for (i = 0; i < nr; i++)
+		pte_clear(cpu->mm, addr + i * PAGE_SIZE, cpu->ptes + first + i);
+	if (cpu->depth > 1)
+		flushed = arch_ephmap_flush(addr, nr);
+	else
+		flushed = arch_ephmap_leave(cpu->prev_mm, addr, nr);
+	WRITE_ONCE(cpu->used, first);
+	cpu->depth--;
+
+	__count_vm_events(EPHMAP_FLUSHES, flushed);
+	trace_ephmap_unmap(nr);
+	pagefault_enable();
+	preempt_enable();
+}
+
+/* === Folios =============================================================== */
+
+/**
+ * ephmap_copy_pages() - copy a run of a folio's pages in an open session
+ * @session: The session, with room for twice @nr pages.
+ * @dst: Where to.
+ * @src: Where from.
+ * @first: Index of the first page in both folios.
+ * @nr: Number of pages.
+ *
+ * Like ephmap_copy_folio(), for the caller that copies several folios in one
+ * session: to enter and leave the private mm is most of what a session costs.
+ *
+ * Context: Inside the session.
+ * Return: 0, -EHWPOISON for a page that is or proves to be poisoned, or an error
+ * of ephmap_map_folio().
+ */
+int ephmap_copy_pages(struct ephmap_session *session, struct folio *dst,
+		      struct folio *src, unsigned long first, unsigned int nr)
+{
+	unsigned long left;
+	void *from, *to;
+
+	from = ephmap_map_folio(session, src, first, nr, EPHMAP_RO);
+	if (IS_ERR(from))
+		return PTR_ERR(from);
+	to = ephmap_map_folio(session, dst, first, nr, EPHMAP_RW);
+	if (IS_ERR(to))
+		return PTR_ERR(to);
+
+	left = copy_mc_to_kernel(to, from, nr * PAGE_SIZE);
+	if (!left)
+		return 0;
+	memory_failure_queue(folio_pfn(src) + first + nr -
+			     DIV_ROUND_UP(left, PAGE_SIZE), 0);
+	return -EHWPOISON;
+}
+
+/**
+ * ephmap_copy_folio() - copy a folio through the ephmap, machine-check safe
+ * @dst: Where to; as many pages as @src.
+ * @src: Where from.
+ *
+ * Neither folio needs a direct-map alias. A machine check while reading @src is
+ * recovered from where the CPU can, and reported to memory_failure(); @dst then
+ * holds the part before it.
+ *
+ * Context: Task context, may sleep between runs of pages; the caller holds both
+ *          folios' locks or is otherwise alone with them.
+ * Return: 0, -EHWPOISON for a page that is or proves to be poisoned, or an error
+ * of ephmap_begin().
+ */
+int ephmap_copy_folio(struct folio *dst, struct folio *src)
+{
+	const unsigned int max = EPHMAP_MAX_PAGES / 2;
+	unsigned long i, nr_pages = folio_nr_pages(src);
+	struct ephmap_session session;
+	int err;
+
+	VM_WARN_ON_ONCE_FOLIO(folio_nr_pages(dst) != nr_pages, dst);
+
+	for (i = 0; i < nr_pages; i += max) {
+		if (i)
+			cond_resched();
+		err = ephmap_begin(&session, EPHMAP_PRIVATE);
+		if (err)
+			return err;
+		err = ephmap_copy_pages(&session, dst, src, i,
+					min(nr_pages - i, max));
+		ephmap_end(&session);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/**
+ * ephmap_zero_folio() - zero a folio through the ephmap
+ * @folio: The folio; it needs no direct-map alias.
+ *
+ * Context: Task context, may sleep between runs of pages.
+ * Return: 0, -EHWPOISON when a page is poisoned (it is not touched; pages before
+ * its run may be zero), or an error of ephmap_begin().
+ */
+int ephmap_zero_folio(struct folio *folio)
+{
+	unsigned long i, nr_pages = folio_nr_pages(folio);
+	struct ephmap_session session;
+	int err;
+
+	for (i = 0; i < nr_pages; i += EPHMAP_MAX_PAGES) {
+		unsigned int nr = min(nr_pages - i, EPHMAP_MAX_PAGES);
+		void *addr;
+
+		if (i)
+			cond_resched();
+		err = ephmap_begin(&session, EPHMAP_PRIVATE);
+		if (err)
+			return err;
+		addr = ephmap_map_folio(&session, folio, i, nr, EPHMAP_RW);
+		if (IS_ERR(addr))
+			err = PTR_ERR(addr);
+		else
+			clear_pages(addr, nr);
+		ephmap_end(&session);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* === Debugging ============================================================ */
+
+#ifdef CONFIG_EPHMAP_DEBUG
+static bool ephmap_maps_pfn(struct ephmap_cpu *cpu, unsigned long start,
+			    unsigned long end)
+{
+	unsigned int i, used = READ_ONCE(cpu->used);
+
+	for (i = 0; i < used; i++) {
+		pte_t pte = ptep_get(cpu->ptes + i);
+
+		if (pte_present(pte) && pte_pfn(pte) >= start &&
+		    pte_pfn(pte) < end)
+			return true;
+	}
+	return false;
+}
+
+void __ephmap_check_free(struct page *page, unsigned int order)
+{
+	unsigned long pfn = page_to_pfn(page);
+	int cpu;
+
+	for_each_online_cpu(cpu)
+		VM_WARN_ONCE(ephmap_maps_pfn(per_cpu_ptr(&ephmap_cpus, cpu),
+					     pfn, pfn + (1UL << order)),
+			     "freeing pfn %#lx, which CPU %d still maps\n",
+			     pfn, cpu);
+}
+#endif
+
+/* === CPU hotplug and boot ================================================= */
+
+/*
+ * Before a CPU first comes up: make its private mm, so that no session ever has
+ * to allocate. It is kept when the CPU goes down, for when it returns.
+ */
+static int ephmap_cpu_prepare(unsigned int nr)
+{
+	struct ephmap_cpu *cpu = per_cpu_ptr(&ephmap_cpus, nr);
+	struct mem_cgroup *memcg;
+
+	if (cpu->mm)
+		return 0;
+	/* Not on the bill of whoever happens to bring the CPU up. */
+	memcg = set_active_memcg(root_mem_cgroup);
+	cpu->mm = arch_ephmap_create_mm(nr, &cpu->ptes);
+	set_active_memcg(memcg);
+	if (!cpu->mm)
+		return -ENOMEM;
+	cpu->base = arch_ephmap_base(nr);
+	return 0;
+}
+
+/*
+ * A CPU is gone: the stopper took it down between two tasks, so no session can
+ * be open. Make sure all the same that nothing stays mapped.
+ */
+static int ephmap_cpu_dead(unsigned int nr)
+{
+	struct ephmap_cpu *cpu = per_cpu_ptr(&ephmap_cpus, nr);
+	unsigned int i;
+
+	WARN_ON_ONCE(cpu->depth || cpu->used);
+	for (i = 0; i < EPHMAP_MAX_PAGES; i++) {
+		if (WARN_ON_ONCE(!pte_none(ptep_get(cpu->ptes + i))))
+			pte_clear(cpu->mm, cpu->base + i * PAGE_SIZE,
+				  cpu->ptes + i);
+	}
+	return 0;
+}
+
+static int __init ephmap_setup(char *str)
+{
+	return kstrtobool(str, &ephmap_wanted);
+}
+early_param("ephmap", ephmap_setup);
+
+static int __init ephmap_init(void)
+{
+	int err;
+
+	if (!ephmap_wanted || !arch_ephmap_supported()) {
+		pr_info("off\n");
+		return 0;
+	}
+	err = cpuhp_setup_state(CPUHP_BP_PREPARE_DYN, "mm/ephmap:prepare",
+				ephmap_cpu_prepare, ephmap_cpu_dead);
+	if (err < 0) {
+		pr_err("off: no memory for the windows (%d)\n", err);
+		return err;
+	}
+	static_branch_enable(&ephmap_key);
+	pr_info("%d pages a CPU at %#lx\n", EPHMAP_MAX_PAGES,
+		arch_ephmap_base(0));
+	return 0;
+}
+subsys_initcall(ephmap_init);

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Ephemeral map (ephmap): private to mm/ephmap.c and its KUnit suite.
+ */
+#ifndef _MM_EPHMAP_H
+#define _MM_EPHMAP_H
+
+#include <linux/ephmap.h>
+#include <linux/percpu.h>
+#include <linux/pgtable.h>
+
+struct mm_struct;
+
+/**
+ * struct ephmap_cpu - one CPU's window and the sessions open on it
+ * @mm:      The private mm; allocated before the CPU first comes up, kept for
+ *           good. Only its CPU ever loads it.
+ * @ptes:    The window's page table in @mm; the first EPHMAP_MAX_PAGES entries
+ *           are used.
+ * @base:    Address of the window; the same in every scope.
+ * @prev_mm: What was loaded before the outermost session.
+ * @used:    Pages mapped; entries at and above it are none.
+ * @depth:   Sessions open.
+ *
+ * Only the owning CPU writes it, in task context with preemption off; others
+ * may look (the KUnit suite, the free check) and see a moment's state.
+ */
+struct ephmap_cpu {
+	struct mm_struct *mm;
+	pte_t *ptes;
+	unsigned long base;
+	struct mm_struct *prev_mm;
+	unsigned int used;
+	unsigned int depth;
+};
+
+DECLARE_PER_CPU(struct ephmap_cpu, ephmap_cpus);
+
+#endif /* _MM_EPHMAP_H */

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Folios without a direct-map alias (AS_NO_DIRECT_MAP). From before the first
+ * secret byte is written to such a folio until after the last one is zeroed,
+ * the direct map does not reach it. This file is the only one that removes the
+ * alias and gives it back. For more info see Documentation/mm/no_direct_map.rst.
+ */
+#include <linux/debugfs.h>
+#include <linux/ephmap.h>
+#include <linux/fault-inject.h>
+#include <linux/highmem.h>
+#include <linux/mmdebug.h>
+#include <linux/no_direct_map.h>
+#include <linux/page-flags.h>
+#include <linux/set_memory.h>
+#include <linux/vmstat.h>
+
+#include <asm/tlbflush.h>
+
+#include "internal.h"
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/no_direct_map.h>
+
+/* === Fault injection ====================================================== */
+
+#ifdef CONFIG_FAIL_NO_DIRECT_MAP
+static struct {
+	struct fault_attr attr;
+	u32 steps;
+} fail_no_direct_map = {
+	.attr = FAULT_ATTR_INITIALIZER,
+	.steps = ~0U,
+};
+
+static int __init setup_fail_no_direct_map(char *str)
+{
+	return setup_fault_attr(&fail_no_direct_map.attr, str);
+}
+__setup("fail_no_direct_map=", setup_fail_no_direct_map);
+
+bool should_fail_no_direct_map(enum no_direct_map_step step)
+{
+	if (!(READ_ONCE(fail_no_direct_map.steps) & step))
+		return false;
+	return should_fail(&fail_no_direct_map.attr, 1);
+}
+
+static int __init fail_no_direct_map_debugfs(void)
+{
+	struct dentry *dir;
+
+	dir = fault_create_debugfs_attr("fail_no_direct_map", NULL,
+					&fail_no_direct_map.attr);
+	if (IS_ERR(dir))
+		return PTR_ERR(dir);
+	debugfs_create_x32("steps", 0600, dir, &fail_no_direct_map.steps);
+	return 0;
+}
+late_initcall(fail_no_direct_map_debugfs);
+#endif /* CONFIG_FAIL_NO_DIRECT_MAP */
+
+/* === The alias ============================================================ */
+
+static int direct_map_set(struct folio *folio, bool valid)
+{
+	return set_direct_map_valid_noflush(folio_page(folio, 0),
+					    folio_nr_pages(folio), valid);
+}
+
+/**
+ * folio_has_direct_map() - whether a folio has its direct-map alias
+ * @folio: The folio, whose state the caller keeps from changing.
+ *
+ * The page tables are the truth; no flag could disagree with them.
+ *
+ * Context: Any.
+ * Return: true when the kernel can reach @folio by its direct-map address.
+ */
+bool folio_has_direct_map(struct folio *folio)
+{
+	return kernel_page_present(folio_page(folio, 0));
+}
+
+/*
+ * Remove the alias; other CPUs may still have it cached. The page tables may
+ * have to be split for this, and splitting needs memory. Inlined, because a
+ * page fault pays for it.
+ */
+static __always_inline int __folio_zap_direct_map(struct folio *folio)
+{
+	int err = -ENOMEM;
+
+	/* Its alias would never come back. */
+	if (folio_contain_hwpoisoned_page(folio))
+		return -EHWPOISON;
+
+	if (!should_fail_no_direct_map(NDM_STEP_SPLIT))
+		err = direct_map_set(folio, false);
+	if (!err && should_fail_no_direct_map(NDM_STEP_ZAP))
+		err = -ENOMEM;
+	if (unlikely(err)) {
+		/*
+		 * The part of a large folio that is gone needs no split to come
+		 * back, the rest did not change: this cannot fail. No CPU has
+		 * cached that an entry is not present: nothing to flush.
+		 */
+		WARN_ON_ONCE(direct_map_set(folio, true));
+	} else {
+		node_stat_mod_folio(folio, NR_NO_DIRECT_MAP,
+				    folio_nr_pages(folio));
+		count_vm_events(DIRECT_MAP_ZAPS, folio_nr_pages(folio));
+	}
+	trace_direct_map_zap(folio, err);
+	return err;
+}
+
+static __always_inline void direct_map_flush(unsigned long start,
+					     unsigned long end)
+{
+	flush_tlb_kernel_range(start, end);
+	count_vm_event(DIRECT_MAP_ZAP_SHOOTDOWNS);
+}
+
+/**
+ * direct_map_batch_zap() - remove a folio's alias, the flush to follow
+ * @batch: The batch.
+ * @folio: The folio; it holds no secret yet and has its alias.
+ *
+ * Other CPUs may reach @folio by the stale alias until
+ * direct_map_batch_flush(), which the caller owes for every batch that this
+ * succeeded for.
+ *
+ * Context: Process context, may sleep: splitting a large page of the direct map
+ *          allocates a page table. A caller that holds folio locks does so
+ *          under memalloc_noio_save().
+ * Return: 0; or, with the alias as it was, -ENOMEM, or -EHWPOISON for a poisoned
+ * folio.
+ */
+int direct_map_batch_zap(struct direct_map_batch *batch, struct folio *folio)
+{
+	unsigned long start = (unsigned long)folio_address(folio);
+	unsigned long end = start + folio_size(folio);
+	int err;
+
+	err = __folio_zap_direct_map(folio);
+	if (err)
+		return err;
+	batch->start = batch->nr ? min(batch->start, start) : start;
+	batch->end = max(batch->end, end);
+	batch->nr += folio_nr_pages(folio);
+	return 0;
+}
+
+/**
+ * direct_map_batch_flush() - finish a batch: one shootdown on all CPUs
+ * @batch: The batch; empty afterwards. Nothing is done for an empty one.
+ *
+ * Context: Process context, interrupts on.
+ */
+void direct_map_batch_flush(struct direct_map_batch *batch)
+{
+	if (!batch->nr)
+		return;
+	direct_map_flush(batch->start, batch->end);
+	memset(batch, 0, sizeof(*batch));
+}
+
+/**
+ * folio_zap_direct_map() - remove a folio's direct-map alias
+ * @folio: The folio; it holds no secret yet and has its alias.
+ *
+ * When this returns 0, no CPU reaches @folio through the direct map any more.
+ * Costs one TLB shootdown; for many folios see direct_map_batch_zap().
+ *
+ * Context: Process context, may sleep, like direct_map_batch_zap().
+ * Return: 0; or, with the alias as it was, -ENOMEM, or -EHWPOISON for a poisoned
+ * folio.
+ */
+int folio_zap_direct_map(struct folio *folio)
+{
+	unsigned long start;
+	int err;
+
+	err = __folio_zap_direct_map(folio);
+	if (err)
+		return err;
+	start = (unsigned long)folio_address(folio);
+	direct_map_flush(start, start + folio_size(folio));
+	return 0;
+}
+
+/* Give the alias back to a folio that was zeroed, or see @err for why not. */
+static void __folio_restore_direct_map(struct folio *folio, int err)
+{
+	const long nr = folio_nr_pages(folio);
+
+	/* Other folios may have been zeroed since this one was. */
+	if (folio_contain_hwpoisoned_page(folio))
+		err = -EHWPOISON;
+	trace_direct_map_restore(folio, err);
+	node_stat_mod_folio(folio, NR_NO_DIRECT_MAP, -nr);
+	if (err == -EHWPOISON)
+		return;
+
+	/* Its page tables were split when it was zapped: this cannot fail. */
+	WARN_ON_ONCE(direct_map_set(folio, true));
+	if (err)
+		folio_zero_range(folio, 0, folio_size(folio));
+	count_vm_events(DIRECT_MAP_RESTORES, nr);
+}
+
+/**
+ * folio_restore_direct_map() - zero a folio, then give its alias back
+ * @folio: The folio, without alias and without users.
+ *
+ * With the ephmap, zeroing comes first: there is no moment at which a secret
+ * can be read through the direct map. Without it (ephmap=off) the folio can
+ * only be zeroed through its alias, so that the alias returns first.
+ *
+ * A poisoned folio is neither read, nor zeroed, nor handed back: it stays
+ * without alias for good. HardwareCorrupted counts it from then on.
+ *
+ * Restoring flushes nothing: not-present entries are not cached.
+ *
+ * Context: Task context, interrupts on; may sleep for a large folio.
+ */
+void folio_restore_direct_map(struct folio *folio)
+{
+	__folio_restore_direct_map(folio, ephmap_zero_folio(folio));
+}
+
+/* Zero small folios from @folio on, as many as a session can map. */
+static struct folio *zero_small_folios(struct list_head *folios,
+				       struct folio *folio)
+{
+	struct ephmap_session session;
+	unsigned int nr = 0;
+
+	if (ephmap_begin(&session, EPHMAP_PRIVATE))
+		return folio;
+	list_for_each_entry_from(folio, folios, lru) {
+		void *addr;
+
+		if (folio_test_large(folio) || nr++ == EPHMAP_MAX_PAGES)
+			break;
+		addr = ephmap_map_folio(&session, folio, 0, 1, EPHMAP_RW);
+		if (IS_ERR(addr))
+			break;
+		clear_page(addr);
+	}
+	ephmap_end(&session);
+	return folio;
+}
+
+/**
+ * folios_restore_direct_map() - zero many folios, then give the aliases back
+ * @folios: The folios, linked by their lru, each as for
+ *          folio_restore_direct_map().
+ *
+ * Does for each what folio_restore_direct_map() does, with fewer sessions.
+ *
+ * Context: Task context, interrupts on, may sleep.
+ */
+void folios_restore_direct_map(struct list_head *folios)
+{
+	struct folio *folio, *end;
+
+	folio = list_first_entry(folios, struct folio, lru);
+	while (!list_entry_is_head(folio, folios, lru)) {
+		cond_resched();
+		end = zero_small_folios(folios, folio);
+		if (folio == end) {
+			/* Large, or poisoned, or without the ephmap. */
+			folio_restore_direct_map(folio);
+			folio = list_next_entry(folio, lru);
+			continue;
+		}
+		for (; folio != end; folio = list_next_entry(folio, lru))
+			__folio_restore_direct_map(folio, 0);
+	}
+}

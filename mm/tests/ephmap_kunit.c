@@ -1,0 +1,1020 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit suite of the ephmap's private scope. The numbers E1 to E10 and M12 are
+ * those of the invariants in Documentation/mm/ephmap.rst. What is checked is
+ * checked on the real page tables, on the number of pages flushed, and on what an
+ * access finds: also inside an outer session, where no CR3 write hides a missing
+ * flush on a machine without PCIDs.
+ */
+#include <kunit/test.h>
+#include <linux/cpu.h>
+#include <linux/delay.h>
+#include <linux/ephmap.h>
+#include <linux/hardirq.h>
+#include <linux/highmem.h>
+#include <linux/irq_work.h>
+#include <linux/kthread.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
+#include <linux/no_direct_map.h>
+#include <linux/random.h>
+#include <linux/sched/mm.h>
+#include <linux/uaccess.h>
+#include <linux/vmstat.h>
+
+#ifdef CONFIG_X86_64
+#include <asm/ephmap.h>
+#include <asm/tlbflush.h>
+#endif
+
+#include "../ephmap.h"
+
+MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");
+
+/* === Helpers ============================================================== */
+
+static void folio_put_wrapper(void *folio)
+{
+	folio_put(folio);
+}
+
+/* A zeroed folio that goes away with the test. */
+static struct folio *test_folio(struct kunit *test, unsigned int order)
+{
+	struct folio *folio = folio_alloc(GFP_KERNEL | __GFP_ZERO | __GFP_COMP,
+					  order);
+
+	KUNIT_ASSERT_NOT_NULL(test, folio);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, folio_put_wrapper,
+						  folio));
+	return folio;
+}
+
+static struct page *test_page(struct kunit *test)
+{
+	return folio_page(test_folio(test, 0), 0);
+}
+
+static unsigned long pattern(unsigned long page, unsigned long word)
+{
+	return (page << 32 | word) * 0x9e3779b97f4a7c15UL + 1;
+}
+
+static void fill(void *addr, unsigned long first, unsigned long nr)
+{
+	unsigned long i, *p = addr;
+
+	for (i = 0; i < nr * PAGE_SIZE / sizeof(long); i++)
+		p[i] = pattern(first + i / (PAGE_SIZE / sizeof(long)), i);
+}
+
+static unsigned long wrong_words(void *addr, unsigned long first,
+				 unsigned long nr)
+{
+	unsigned long i, wrong = 0, *p = addr;
+
+	for (i = 0; i < nr * PAGE_SIZE / sizeof(long); i++)
+		wrong += p[i] != pattern(first + i / (PAGE_SIZE / sizeof(long)),
+					 i);
+	return wrong;
+}
+
+/* The leaf entry for @addr in @pgd; none when any level is absent. */
+static pte_t walk(pgd_t *pgd, unsigned long addr)
+{
+	p4d_t *p4d;
+	pud_t *pud;
+	pmd_t *pmd;
+
+	pgd += pgd_index(addr);
+	if (pgd_none(*pgd))
+		return __pte(0);
+	p4d = p4d_offset(pgd, addr);
+	if (p4d_none(*p4d))
+		return __pte(0);
+	pud = pud_offset(p4d, addr);
+	if (pud_none(*pud))
+		return __pte(0);
+	pmd = pmd_offset(pud, addr);
+	if (pmd_none(*pmd))
+		return __pte(0);
+	return ptep_get(pte_offset_kernel(pmd, addr));
+}
+
+static unsigned int mapped_in_window(struct ephmap_cpu *cpu)
+{
+	unsigned int i, nr = 0;
+
+	for (i = 0; i < EPHMAP_MAX_PAGES; i++)
+		nr += !pte_none(walk(cpu->mm->pgd, cpu->base + i * PAGE_SIZE));
+	return nr;
+}
+
+static unsigned long this_cpu_flushes(void)
+{
+	return this_cpu_read(vm_event_states.event[EPHMAP_FLUSHES]);
+}
+
+/*
+ * Accesses that may fault. Not copy_from_kernel_nofault(), which refuses the
+ * window's addresses whether they are mapped or not.
+ */
+static long try_read(unsigned long *word, void *addr)
+{
+	pagefault_disable();
+	__get_kernel_nofault(word, addr, unsigned long, fault);
+	pagefault_enable();
+	return 0;
+fault:
+	pagefault_enable();
+	return -EFAULT;
+}
+
+static long try_write(void *addr, unsigned long word)
+{
+	pagefault_disable();
+	__put_kernel_nofault(addr, &word, unsigned long, fault);
+	pagefault_enable();
+	return 0;
+fault:
+	pagefault_enable();
+	return -EFAULT;
+}
+
+/* Begin a session, or end the test. */
+static void begin(struct kunit *test, struct ephmap_session *session)
+{
+	int err = ephmap_begin(session, EPHMAP_PRIVATE);
+
+	/* An assertion must not leave with preemption off. */
+	if (err)
+		KUNIT_FAIL_AND_ABORT(test, "ephmap_begin: %d", err);
+}
+
+/* === One CPU ============================================================== */
+
+static void e1_nothing_mapped_after_end(struct kunit *test)
+{
+	struct page *page = test_page(test);
+	struct ephmap_session session;
+	unsigned long flushes, addr = 0;
+	unsigned int i, during, after;
+	struct ephmap_cpu *cpu;
+	bool right = true;
+
+	begin(test, &session);
+	cpu = this_cpu_ptr(&ephmap_cpus);
+	flushes = this_cpu_flushes();
+	for (i = 0; i < EPHMAP_MAX_PAGES; i++) {
+		void *p = ephmap_map_page(&session, page, EPHMAP_RW);
+
+		addr = cpu->base + i * PAGE_SIZE;
+		right &= (unsigned long)p == addr;
+		right &= pte_pfn(walk(cpu->mm->pgd, addr)) == page_to_pfn(page);
+		if (!IS_ERR(p))
+			WRITE_ONCE(*(unsigned long *)p, i);
+	}
+	during = mapped_in_window(cpu);
+	preempt_disable();
+	ephmap_end(&session);
+	flushes = this_cpu_flushes() - flushes;
+	after = mapped_in_window(cpu);
+	preempt_enable();
+
+	KUNIT_EXPECT_TRUE(test, right);
+	KUNIT_EXPECT_EQ(test, during, EPHMAP_MAX_PAGES);
+	KUNIT_EXPECT_EQ(test, after, 0);
+	KUNIT_EXPECT_EQ(test, flushes, EPHMAP_MAX_PAGES);
+}
+
+/* The TLB keeps nothing: the same address shows the next page, not the last. */
+static void e1_tlb_holds_nothing(struct kunit *test)
+{
+	struct page *pages[2] = { test_page(test), test_page(test) };
+	struct ephmap_session session;
+	unsigned int i, stale = 0;
+
+	*(unsigned long *)page_address(pages[0]) = 0;
+	*(unsigned long *)page_address(pages[1]) = 1;
+
+	for (i = 0; i < 1000; i++) {
+		unsigned long *p;
+
+		begin(test, &session);
+		p = ephmap_map_page(&session, pages[i % 2], EPHMAP_RO);
+		stale += IS_ERR(p) || READ_ONCE(*p) != i % 2;
+		ephmap_end(&session);
+	}
+	KUNIT_EXPECT_EQ(test, stale, 0);
+}
+
+static unsigned int readable(void *addr, unsigned int nr)
+{
+	unsigned int i, read = 0;
+	unsigned long word;
+
+	for (i = 0; i < nr && !IS_ERR(addr); i++)
+		read += !try_read(&word, addr + i * PAGE_SIZE);
+	return read;
+}
+
+/*
+ * After the end every address faults: in this CPU's private mm (the outer
+ * session keeps it loaded, so that no CR3 write helps) and out of it.
+ */
+static void e1_addresses_fault_after_end(struct kunit *test)
+{
+	struct folio *folio = test_folio(test, 4);
+	struct ephmap_session outer, inner;
+	unsigned int before, in_mm, still, out_of_mm;
+	void *first, *second;
+
+	begin(test, &outer);
+	first = ephmap_map_folio(&outer, folio, 0, 16, EPHMAP_RO);
+	begin(test, &inner);
+	second = ephmap_map_folio(&inner, folio, 0, 16, EPHMAP_RO);
+	before = readable(second, 16);
+	ephmap_end(&inner);
+	in_mm = readable(second, 16);
+	still = readable(first, 16);
+	preempt_disable();
+	ephmap_end(&outer);
+	out_of_mm = readable(first, 16) + readable(second, 16);
+	preempt_enable();
+
+	KUNIT_EXPECT_EQ(test, before, 16);
+	KUNIT_EXPECT_EQ(test, in_mm, 0);
+	KUNIT_EXPECT_EQ(test, still, 16);
+	KUNIT_EXPECT_EQ(test, out_of_mm, 0);
+}
+
+static void e2_protections(struct kunit *test)
+{
+	struct page *page = test_page(test);
+	struct ephmap_session session;
+	unsigned long word = 42, seen;
+	long ro_write, rw_write;
+	pte_t ro_pte, rw_pte;
+	void *ro, *rw;
+
+	begin(test, &session);
+	ro = ephmap_map_page(&session, page, EPHMAP_RO);
+	rw = ephmap_map_page(&session, page, EPHMAP_RW);
+	ro_pte = walk(this_cpu_ptr(&ephmap_cpus)->mm->pgd, (unsigned long)ro);
+	rw_pte = walk(this_cpu_ptr(&ephmap_cpus)->mm->pgd, (unsigned long)rw);
+	ro_write = try_write(ro, word);
+	rw_write = try_write(rw, word);
+	seen = READ_ONCE(*(unsigned long *)ro);
+	ephmap_end(&session);
+
+	KUNIT_EXPECT_EQ(test, ro_write, -EFAULT);
+	KUNIT_EXPECT_EQ(test, rw_write, 0);
+	KUNIT_EXPECT_EQ(test, seen, word);
+	KUNIT_EXPECT_TRUE(test, pte_present(ro_pte) && pte_present(rw_pte));
+	KUNIT_EXPECT_FALSE(test, pte_write(ro_pte));
+	KUNIT_EXPECT_TRUE(test, pte_write(rw_pte));
+#ifdef CONFIG_X86_64
+	KUNIT_EXPECT_FALSE(test, pte_exec(ro_pte) || pte_exec(rw_pte));
+	KUNIT_EXPECT_FALSE(test, (pte_flags(ro_pte) | pte_flags(rw_pte)) &
+			   (_PAGE_USER | _PAGE_GLOBAL));
+#endif
+}
+
+static unsigned long this_cpu_allocations(void)
+{
+	unsigned long nr = 0;
+	int i;
+
+	for (i = 0; i < MAX_NR_ZONES; i++)
+		nr += this_cpu_read(vm_event_states.event[PGALLOC_NORMAL -
+							  ZONE_NORMAL + i]);
+	return nr;
+}
+
+/* An interrupt may allocate in the middle of a session; not in most of them. */
+static void e3_no_page_allocation_no_failure(struct kunit *test)
+{
+	struct folio *folio = test_folio(test, 4);
+	unsigned int i, failed = 0, allocating = 0, sleepy = 0;
+	struct ephmap_session session;
+
+	for (i = 0; i < 1000; i++) {
+		unsigned long before;
+
+		preempt_disable();
+		before = this_cpu_allocations();
+		if (ephmap_begin(&session, EPHMAP_PRIVATE)) {
+			failed++;
+		} else {
+			failed += IS_ERR(ephmap_map_folio(&session, folio, 0,
+							  16, EPHMAP_RO));
+			sleepy += !pagefault_disabled() || preemptible();
+			ephmap_end(&session);
+		}
+		allocating += this_cpu_allocations() != before;
+		preempt_enable();
+	}
+	KUNIT_EXPECT_EQ(test, failed, 0);
+	KUNIT_EXPECT_EQ(test, sleepy, 0);
+	KUNIT_EXPECT_LT(test, allocating, 100);
+}
+
+static void e4_unreachable_from_others(struct kunit *test)
+{
+	struct page *page = test_page(test);
+	unsigned int others = 0, init = 0, own, user = 0;
+	struct ephmap_session session;
+	unsigned long addr;
+	int cpu;
+
+	begin(test, &session);
+	addr = (unsigned long)ephmap_map_page(&session, page, EPHMAP_RO);
+	for_each_online_cpu(cpu) {
+		struct ephmap_cpu *other = per_cpu_ptr(&ephmap_cpus, cpu);
+
+		if (cpu != smp_processor_id())
+			others += !pte_none(walk(other->mm->pgd, addr));
+	}
+	own = !pte_none(walk(this_cpu_ptr(&ephmap_cpus)->mm->pgd, addr));
+	init = !pte_none(walk(init_mm.pgd, addr));
+	if (current->mm)
+		init += !pte_none(walk(current->mm->pgd, addr));
+#ifdef CONFIG_MITIGATION_PAGE_TABLE_ISOLATION
+	if (cpu_feature_enabled(X86_FEATURE_PTI)) {
+		pgd_t *pgd = this_cpu_ptr(&ephmap_cpus)->mm->pgd;
+
+		user = !pte_none(walk(kernel_to_user_pgdp(pgd), addr));
+	}
+#endif
+	ephmap_end(&session);
+
+	KUNIT_EXPECT_EQ(test, own, 1);
+	KUNIT_EXPECT_EQ(test, others, 0);
+	KUNIT_EXPECT_EQ(test, init, 0);
+	KUNIT_EXPECT_EQ(test, user, 0);
+}
+
+static void e7_nesting_is_lifo_to_the_limit(struct kunit *test)
+{
+	struct ephmap_session sessions[EPHMAP_MAX_DEPTH + 1];
+	struct page *page = test_page(test);
+	unsigned int i, opened = 0, right = 0;
+	struct ephmap_cpu *cpu;
+	unsigned int after;
+	int extra = 0;
+
+	kunit_warning_suppress(test) {
+		for (i = 0; i < EPHMAP_MAX_DEPTH; i++) {
+			if (ephmap_begin(&sessions[i], EPHMAP_PRIVATE))
+				break;
+			opened++;
+			right += !IS_ERR(ephmap_map_page(&sessions[i], page,
+							 EPHMAP_RO));
+		}
+		if (opened == EPHMAP_MAX_DEPTH)
+			extra = ephmap_begin(&sessions[i], EPHMAP_PRIVATE);
+		/* The one too many has changed nothing. */
+		while (i--) {
+			cpu = this_cpu_ptr(&ephmap_cpus);
+			right += mapped_in_window(cpu) == i + 1;
+			preempt_disable();
+			ephmap_end(&sessions[i]);
+			after = mapped_in_window(cpu);
+			preempt_enable();
+			right += after == i;
+		}
+	}
+	KUNIT_EXPECT_EQ(test, opened, EPHMAP_MAX_DEPTH);
+	KUNIT_EXPECT_EQ(test, extra, -EBUSY);
+	KUNIT_EXPECT_EQ(test, right, 3 * EPHMAP_MAX_DEPTH);
+	KUNIT_EXPECT_EQ(test, preempt_count(), 0);
+}
+
+static void e7_one_page_too_many_is_refused(struct kunit *test)
+{
+	struct folio *folio = test_folio(test, get_order(EPHMAP_MAX_PAGES *
+							 PAGE_SIZE));
+	struct page *page = test_page(test);
+	struct ephmap_session session;
+	void *all, *more, *outside;
+	unsigned int mapped = 0;
+
+	kunit_warning_suppress(test) {
+		begin(test, &session);
+		outside = ephmap_map_folio(&session, folio, 1,
+					   EPHMAP_MAX_PAGES, EPHMAP_RO);
+		all = ephmap_map_folio(&session, folio, 0, EPHMAP_MAX_PAGES,
+				       EPHMAP_RO);
+		more = ephmap_map_page(&session, page, EPHMAP_RO);
+		mapped = mapped_in_window(this_cpu_ptr(&ephmap_cpus));
+		ephmap_end(&session);
+	}
+	KUNIT_EXPECT_FALSE(test, IS_ERR(all));
+	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(outside), -EINVAL);
+	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(more), -ENOSPC);
+	KUNIT_EXPECT_EQ(test, mapped, EPHMAP_MAX_PAGES);
+}
+
+static void e7_only_the_innermost_maps(struct kunit *test)
+{
+	struct page *page = test_page(test);
+	struct ephmap_session outer, inner;
+	void *p = NULL;
+
+	kunit_warning_suppress(test) {
+		begin(test, &outer);
+		begin(test, &inner);
+		p = ephmap_map_page(&outer, page, EPHMAP_RO);
+		ephmap_end(&inner);
+		ephmap_end(&outer);
+	}
+	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(p), -EINVAL);
+}
+
+static void e7_only_the_innermost_ends(struct kunit *test)
+{
+	struct page *page = test_page(test);
+	struct ephmap_session outer, inner;
+	unsigned int mapped = 0;
+
+	kunit_warning_suppress(test) {
+		begin(test, &outer);
+		ephmap_map_page(&outer, page, EPHMAP_RO);
+		begin(test, &inner);
+		ephmap_map_page(&inner, page, EPHMAP_RO);
+		ephmap_end(&outer);
+		mapped = mapped_in_window(this_cpu_ptr(&ephmap_cpus));
+		ephmap_end(&inner);
+		ephmap_end(&outer);
+	}
+	KUNIT_EXPECT_EQ(test, mapped, 2);
+	KUNIT_EXPECT_EQ(test, preempt_count(), 0);
+}
+
+struct irq_probe {
+	struct irq_work work;
+	struct page *page;
+	int begin;
+	unsigned long word;
+};
+
+static void irq_probe_fn(struct irq_work *work)
+{
+	struct irq_probe *probe = container_of(work, struct irq_probe, work);
+	struct ephmap_session session;
+	unsigned long *p;
+
+	probe->begin = ephmap_begin(&session, EPHMAP_PRIVATE);
+	if (!probe->begin)
+		ephmap_end(&session);
+	p = kmap_local_page(probe->page);
+	probe->word = READ_ONCE(*p);
+	kunmap_local(p);
+}
+
+/* An interrupt on this CPU, here and now; irq_work_sync() may sleep. */
+static void irq_probe_run(struct irq_probe *probe)
+{
+	irq_work_queue(&probe->work);
+	while (irq_work_is_busy(&probe->work))
+		cpu_relax();
+}
+
+static void e7_irq_and_nmi_are_refused(struct kunit *test)
+{
+	struct irq_probe probe = { .page = test_page(test) };
+	struct ephmap_session session;
+	int irqs_off = 0, nmi = 0;
+	unsigned long flags;
+
+	probe.work = IRQ_WORK_INIT_HARD(irq_probe_fn);
+	kunit_warning_suppress(test) {
+		preempt_disable();
+		irq_probe_run(&probe);
+		preempt_enable();
+
+		local_irq_save(flags);
+		irqs_off = ephmap_begin(&session, EPHMAP_PRIVATE);
+		nmi_enter();
+		nmi = ephmap_begin(&session, EPHMAP_PRIVATE);
+		nmi_exit();
+		local_irq_restore(flags);
+	}
+	KUNIT_EXPECT_EQ(test, probe.begin, -EPERM);
+	KUNIT_EXPECT_EQ(test, irqs_off, -EPERM);
+	KUNIT_EXPECT_EQ(test, nmi, -EPERM);
+}
+
+static void e7_local_scope_is_not_there_yet(struct kunit *test)
+{
+	struct ephmap_session session;
+
+	KUNIT_EXPECT_EQ(test, ephmap_begin(&session, EPHMAP_LOCAL),
+			-EOPNOTSUPP);
+}
+
+static void e8_interrupt_inside_a_session(struct kunit *test)
+{
+	struct irq_probe probe = { .page = test_page(test) };
+	struct ephmap_session session;
+	unsigned long *p, word = 0;
+
+	*(unsigned long *)page_address(probe.page) = 0x1234;
+	probe.work = IRQ_WORK_INIT_HARD(irq_probe_fn);
+	kunit_warning_suppress(test) {
+		begin(test, &session);
+		p = ephmap_map_page(&session, probe.page, EPHMAP_RW);
+		irq_probe_run(&probe);
+		if (!IS_ERR(p))
+			word = READ_ONCE(*p);
+		ephmap_end(&session);
+	}
+	KUNIT_EXPECT_EQ(test, probe.begin, -EPERM);
+	KUNIT_EXPECT_EQ(test, probe.word, 0x1234);
+	KUNIT_EXPECT_EQ(test, word, 0x1234);
+}
+
+/* What perf's user callchains and BPF ask before they read user memory. */
+static void e8_no_user_reads_through_the_private_mm(struct kunit *test)
+{
+	struct ephmap_session session;
+	unsigned long word = 0, uaddr;
+	long before, inside, after;
+
+	uaddr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
+			      MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	KUNIT_ASSERT_NE(test, uaddr, 0);
+	KUNIT_ASSERT_EQ(test, 0, put_user(1UL, (unsigned long __user *)uaddr));
+
+	before = copy_from_user_nofault(&word, (void __user *)uaddr,
+					sizeof(word));
+	begin(test, &session);
+	inside = copy_from_user_nofault(&word, (void __user *)uaddr,
+					sizeof(word));
+	ephmap_end(&session);
+	after = copy_from_user_nofault(&word, (void __user *)uaddr,
+				       sizeof(word));
+
+	KUNIT_EXPECT_EQ(test, before, 0);
+	KUNIT_EXPECT_EQ(test, inside, -EFAULT);
+	KUNIT_EXPECT_EQ(test, after, 0);
+	KUNIT_EXPECT_EQ(test, word, 1);
+}
+
+/* What BPF, kprobe events and printk formats read kernel memory with. */
+static void e8_no_probe_reads_the_window(struct kunit *test)
+{
+	struct page *page = test_page(test);
+	struct ephmap_session session;
+	long direct, probe, before, beyond;
+	unsigned long word = 0;
+	char buf[8];
+	void *p;
+
+	*(unsigned long *)page_address(page) = 0x5ec7e7;
+	begin(test, &session);
+	p = ephmap_map_page(&session, page, EPHMAP_RO);
+	direct = try_read(&word, p);
+	probe = copy_from_kernel_nofault(buf, p, sizeof(buf));
+	before = strncpy_from_kernel_nofault(buf, p - 1, sizeof(buf));
+	ephmap_end(&session);
+	beyond = copy_from_kernel_nofault(buf, page_address(page), sizeof(buf));
+
+	KUNIT_EXPECT_EQ(test, direct, 0);
+	KUNIT_EXPECT_EQ(test, word, 0x5ec7e7);
+	KUNIT_EXPECT_EQ(test, probe, -ERANGE);
+	KUNIT_EXPECT_EQ(test, before, -ERANGE);
+	KUNIT_EXPECT_EQ(test, beyond, 0);
+}
+
+static void e9_poisoned_or_absent_is_refused(struct kunit *test)
+{
+	struct folio *folio = test_folio(test, 1);
+	struct ephmap_session session;
+	void *null, *run;
+	int zero, copy;
+
+	begin(test, &session);
+	null = ephmap_map_page(&session, NULL, EPHMAP_RO);
+	ephmap_end(&session);
+	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(null), -EINVAL);
+
+	if (!IS_ENABLED(CONFIG_MEMORY_FAILURE))
+		return;
+	fill(folio_address(folio), 0, 2);
+	SetPageHWPoison(folio_page(folio, 1));
+	begin(test, &session);
+	run = ephmap_map_folio(&session, folio, 0, 2, EPHMAP_RO);
+	ephmap_end(&session);
+	zero = ephmap_zero_folio(folio);
+	copy = ephmap_copy_folio(test_folio(test, 1), folio);
+	ClearPageHWPoison(folio_page(folio, 1));
+
+	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(run), -EHWPOISON);
+	KUNIT_EXPECT_EQ(test, zero, -EHWPOISON);
+	KUNIT_EXPECT_EQ(test, copy, -EHWPOISON);
+	KUNIT_EXPECT_EQ(test, wrong_words(folio_address(folio), 0, 2), 0);
+}
+
+/* The rest of the P4D table that a private mm copies with 5-level paging. */
+static void e10_kernel_half_as_in_init_mm(struct kunit *test)
+{
+#ifdef CONFIG_X86_64
+	unsigned int cpu, i, differ = 0;
+
+	for_each_online_cpu(cpu) {
+		struct mm_struct *mm = per_cpu_ptr(&ephmap_cpus, cpu)->mm;
+
+		for (i = 0; i < PTRS_PER_P4D; i++) {
+			unsigned long addr = (-1UL << PGDIR_SHIFT) +
+					     i * P4D_SIZE;
+			p4d_t *own = p4d_offset(pgd_offset(mm, addr), addr);
+			p4d_t *init = p4d_offset(pgd_offset_k(addr), addr);
+
+			if (addr >> P4D_SHIFT << P4D_SHIFT != EPHMAP_BASE_ADDR)
+				differ += p4d_val(*own) != p4d_val(*init);
+		}
+	}
+	KUNIT_EXPECT_EQ(test, differ, 0);
+	kunit_info(test, "levels=%d pti=%d pcid=%d lam=%d",
+		   pgtable_l5_enabled() ? 5 : 4,
+		   !!cpu_feature_enabled(X86_FEATURE_PTI),
+		   !!cpu_feature_enabled(X86_FEATURE_PCID),
+		   !!cpu_feature_enabled(X86_FEATURE_LAM));
+#endif
+}
+
+/* === Folios =============================================================== */
+
+static void copy_and_zero_folios(struct kunit *test)
+{
+	/* One page, one run, several runs. */
+	static const unsigned int orders[] = { 0, 4, 6 };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(orders); i++) {
+		struct folio *src = test_folio(test, orders[i]);
+		struct folio *dst = test_folio(test, orders[i]);
+		unsigned long nr = 1UL << orders[i];
+
+		fill(folio_address(src), 7, nr);
+		KUNIT_EXPECT_EQ(test, ephmap_copy_folio(dst, src), 0);
+		KUNIT_EXPECT_EQ(test, 0,
+				wrong_words(folio_address(dst), 7, nr));
+		KUNIT_EXPECT_EQ(test, ephmap_zero_folio(src), 0);
+		KUNIT_EXPECT_NULL(test, memchr_inv(folio_address(src), 0,
+						   nr * PAGE_SIZE));
+		/* Only the source. */
+		KUNIT_EXPECT_EQ(test, 0,
+				wrong_words(folio_address(dst), 7, nr));
+	}
+}
+
+/* A list around the size of a session, with a large and two poisoned folios. */
+static void m10_restore_many(struct kunit *test)
+{
+	enum { NR = 2 * EPHMAP_MAX_PAGES + 3, LARGE = EPHMAP_MAX_PAGES + 5 };
+	struct folio **folios = kunit_kcalloc(test, NR, sizeof(*folios),
+					      GFP_KERNEL);
+	unsigned int i, zapped = 0, dirty = 0, absent = 0, touched = 0;
+	struct direct_map_batch batch = {};
+	struct folio *f, *next;
+	LIST_HEAD(list);
+
+	if (!IS_ENABLED(CONFIG_NO_DIRECT_MAP) ||
+	    !IS_ENABLED(CONFIG_MEMORY_FAILURE))
+		kunit_skip(test, "needs CONFIG_NO_DIRECT_MAP, MEMORY_FAILURE");
+	KUNIT_ASSERT_NOT_NULL(test, folios);
+	for (i = 0; i < NR; i++) {
+		folios[i] = test_folio(test, i == LARGE ? 2 : 0);
+		fill(folio_address(folios[i]), i, folio_nr_pages(folios[i]));
+	}
+	for (i = 0; i < NR; i++) {
+		if (direct_map_batch_zap(&batch, folios[i]))
+			break;
+		zapped += !folio_has_direct_map(folios[i]);
+		list_add_tail(&folios[i]->lru, &list);
+	}
+	direct_map_batch_flush(&batch);
+	SetPageHWPoison(folio_page(folios[0], 0));
+	SetPageHWPoison(folio_page(folios[EPHMAP_MAX_PAGES], 0));
+
+	folios_restore_direct_map(&list);
+
+	ClearPageHWPoison(folio_page(folios[0], 0));
+	ClearPageHWPoison(folio_page(folios[EPHMAP_MAX_PAGES], 0));
+	list_for_each_entry_safe(f, next, &list, lru)
+		list_del_init(&f->lru);
+	for (i = 0; i < zapped; i++) {
+		if (!folio_has_direct_map(folios[i])) {
+			struct ephmap_session session;
+			void *p;
+
+			absent++;
+			begin(test, &session);
+			p = ephmap_map_folio(&session, folios[i], 0, 1,
+					     EPHMAP_RO);
+			touched += IS_ERR(p) || wrong_words(p, i, 1);
+			ephmap_end(&session);
+			/* Poisoned no more: counted as lost, give it back. */
+			node_stat_mod_folio(folios[i], NR_NO_DIRECT_MAP, 1);
+			folio_restore_direct_map(folios[i]);
+		}
+		dirty += !!memchr_inv(folio_address(folios[i]), 0,
+				      folio_size(folios[i]));
+	}
+	KUNIT_EXPECT_EQ(test, zapped, NR);
+	KUNIT_EXPECT_EQ(test, absent, 2);
+	KUNIT_EXPECT_EQ(test, touched, 0);
+	KUNIT_EXPECT_EQ(test, dirty, 0);
+}
+
+/*
+ * A machine check cannot be had in a test. An exception in the same copy, at a
+ * window address, can: the second page goes away under it.
+ */
+static void m12_exception_in_the_copy(struct kunit *test)
+{
+	struct folio *src = test_folio(test, 1), *dst = test_folio(test, 1);
+	unsigned long left = 0;
+	struct ephmap_session session;
+	struct ephmap_cpu *cpu;
+	void *from, *to;
+	pte_t pte;
+
+#ifdef CONFIG_X86_64
+	if (!boot_cpu_has(X86_FEATURE_ERMS))
+		kunit_skip(test, "copy_mc_to_kernel() is a memcpy() here");
+#endif
+	fill(folio_address(src), 0, 2);
+	begin(test, &session);
+	cpu = this_cpu_ptr(&ephmap_cpus);
+	from = ephmap_map_folio(&session, src, 0, 2, EPHMAP_RO);
+	to = ephmap_map_folio(&session, dst, 0, 2, EPHMAP_RW);
+	if (!IS_ERR(from) && !IS_ERR(to)) {
+		pte = ptep_get(cpu->ptes + 1);
+		pte_clear(cpu->mm, cpu->base + PAGE_SIZE, cpu->ptes + 1);
+		arch_ephmap_flush(cpu->base + PAGE_SIZE, 1);
+		left = copy_mc_to_kernel(to, from, 2 * PAGE_SIZE);
+		set_pte(cpu->ptes + 1, pte);
+	}
+	ephmap_end(&session);
+
+	KUNIT_EXPECT_EQ(test, left, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, wrong_words(folio_address(dst), 0, 1), 0);
+}
+
+static void free_while_mapped_is_loud(struct kunit *test)
+{
+	struct page *page = alloc_page(GFP_KERNEL);
+	struct ephmap_session session;
+	unsigned int warnings = 0;
+
+	if (!IS_ENABLED(CONFIG_EPHMAP_DEBUG)) {
+		if (page)
+			__free_page(page);
+		kunit_skip(test, "needs CONFIG_EPHMAP_DEBUG");
+	}
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	kunit_warning_suppress(test) {
+		begin(test, &session);
+		ephmap_map_page(&session, page, EPHMAP_RO);
+		__free_page(page);
+		ephmap_end(&session);
+		warnings = KUNIT_SUPPRESSED_WARNING_COUNT();
+	}
+	KUNIT_EXPECT_EQ(test, warnings, 1);
+}
+
+/* === All CPUs at once ===================================================== */
+
+struct hammer {
+	struct task_struct *task;
+	struct folio *src, *dst;
+	unsigned long rounds, errors, stale, flushes_missing;
+	bool wander;
+};
+
+/* A session that checks itself; preemption may move us before and after. */
+static void hammer_once(struct hammer *h)
+{
+	unsigned int nr = get_random_u32_inclusive(1, EPHMAP_MAX_PAGES / 2);
+	struct ephmap_session session;
+	unsigned long flushes;
+	struct ephmap_cpu *cpu;
+	void *from, *to;
+
+	preempt_disable();
+	flushes = this_cpu_flushes();
+	if (ephmap_begin(&session, EPHMAP_PRIVATE)) {
+		h->errors++;
+		preempt_enable();
+		return;
+	}
+	cpu = this_cpu_ptr(&ephmap_cpus);
+	from = ephmap_map_folio(&session, h->src, 0, nr, EPHMAP_RO);
+	to = ephmap_map_folio(&session, h->dst, 0, nr, EPHMAP_RW);
+	if (IS_ERR(from) || IS_ERR(to))
+		h->errors++;
+	else
+		memcpy(to, from, nr * PAGE_SIZE);
+	ephmap_end(&session);
+	h->stale += mapped_in_window(cpu);
+	h->flushes_missing += this_cpu_flushes() - flushes != 2 * nr;
+	preempt_enable();
+
+	h->errors += wrong_words(folio_address(h->dst), (unsigned long)h, nr);
+	memset(folio_address(h->dst), 0, nr * PAGE_SIZE);
+}
+
+static int hammer_fn(void *data)
+{
+	struct hammer *h = data;
+
+	fill(folio_address(h->src), (unsigned long)h, EPHMAP_MAX_PAGES / 2);
+	while (!kthread_should_stop()) {
+		hammer_once(h);
+		h->rounds++;
+		if (h->wander && h->rounds % 16 == 0) {
+			unsigned int nr = get_random_u32_below(nr_cpu_ids);
+
+			/* May fail: the CPU may be gone by now. */
+			if (cpu_online(nr))
+				set_cpus_allowed_ptr(current, cpumask_of(nr));
+		}
+		cond_resched();
+	}
+	return 0;
+}
+
+static void hammer_stop(void *data)
+{
+	struct hammer *h = data;
+
+	if (h->task)
+		kthread_stop(h->task);
+	h->task = NULL;
+}
+
+/*
+ * All that can fail comes before the first thread starts; what stops a thread
+ * is registered after, and so runs before, what frees its folios.
+ */
+static struct hammer *hammers(struct kunit *test)
+{
+	struct hammer *h = kunit_kcalloc(test, nr_cpu_ids, sizeof(*h),
+					 GFP_KERNEL);
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, h);
+	for (i = 0; i < nr_cpu_ids; i++) {
+		h[i].src = test_folio(test, 4);
+		h[i].dst = test_folio(test, 4);
+		KUNIT_ASSERT_EQ(test, 0, kunit_add_action(test, hammer_stop,
+							  h + i));
+	}
+	return h;
+}
+
+static void hammer_start(struct kunit *test, struct hammer *h, int cpu,
+			 bool wander)
+{
+	struct task_struct *task;
+
+	task = kthread_create(hammer_fn, h, "ephmap/%d", cpu);
+	if (IS_ERR(task)) {
+		KUNIT_FAIL(test, "kthread_create: %ld", PTR_ERR(task));
+		return;
+	}
+	h->task = task;
+	h->wander = wander;
+	if (!wander)
+		kthread_bind(task, cpu);
+	wake_up_process(task);
+}
+
+static void hammer_check(struct kunit *test, struct hammer *h)
+{
+	if (!h->task)
+		return;
+	hammer_stop(h);
+	KUNIT_EXPECT_GT(test, h->rounds, 0);
+	KUNIT_EXPECT_EQ(test, h->errors, 0);
+	KUNIT_EXPECT_EQ(test, h->stale, 0);
+	KUNIT_EXPECT_EQ(test, h->flushes_missing, 0);
+}
+
+static void all_cpus_at_once(struct kunit *test)
+{
+	struct hammer *h = hammers(test);
+	int cpu;
+
+	cpus_read_lock();
+	for_each_online_cpu(cpu)
+		hammer_start(test, h + cpu, cpu, false);
+	cpus_read_unlock();
+	msleep(500);
+	for (cpu = 0; cpu < nr_cpu_ids; cpu++)
+		hammer_check(test, h + cpu);
+}
+
+/* A CPU comes back with the window it had, and went with nothing mapped. */
+static void hotplug_once(struct kunit *test, unsigned int nr)
+{
+	struct ephmap_cpu *cpu = per_cpu_ptr(&ephmap_cpus, nr);
+	struct mm_struct *mm = cpu->mm;
+	int err = remove_cpu(nr);
+
+	KUNIT_EXPECT_EQ(test, err, 0);
+	if (err)
+		return;
+	KUNIT_EXPECT_EQ(test, mapped_in_window(cpu), 0);
+	KUNIT_EXPECT_EQ(test, cpu->depth, 0);
+	KUNIT_EXPECT_EQ(test, add_cpu(nr), 0);
+	KUNIT_EXPECT_PTR_EQ(test, cpu->mm, mm);
+}
+
+static void e6_cpu_hotplug_running(struct kunit *test)
+{
+	unsigned int i, cpu, nr = num_online_cpus();
+	struct hammer *h;
+
+	if (!IS_ENABLED(CONFIG_HOTPLUG_CPU) || nr < 2)
+		kunit_skip(test, "needs CPU hotplug and two CPUs");
+
+	h = hammers(test);
+	for (i = 0; i < nr; i++)
+		hammer_start(test, h + i, i, true);
+	for (i = 0; i < 5; i++) {
+		for_each_online_cpu(cpu)
+			if (cpu)
+				hotplug_once(test, cpu);
+	}
+	for (i = 0; i < nr; i++)
+		hammer_check(test, h + i);
+}
+
+/* === Suite ================================================================ */
+
+static int ephmap_test_init(struct kunit *test)
+{
+	if (!ephmap_available())
+		kunit_skip(test, "no ephmap: off on the command line?");
+	return 0;
+}
+
+/* Whatever a test did, no CPU without a session has anything mapped. */
+static void ephmap_test_exit(struct kunit *test)
+{
+	int cpu;
+
+	if (!ephmap_available())
+		return;
+	for_each_online_cpu(cpu) {
+		struct ephmap_cpu *c = per_cpu_ptr(&ephmap_cpus, cpu);
+		unsigned int mapped = mapped_in_window(c);
+
+		if (!READ_ONCE(c->depth))
+			KUNIT_EXPECT_EQ(test, mapped, 0);
+	}
+}
+
+static struct kunit_case ephmap_cases[] = {
+	KUNIT_CASE(e1_nothing_mapped_after_end),
+	KUNIT_CASE(e1_tlb_holds_nothing),
+	KUNIT_CASE(e1_addresses_fault_after_end),
+	KUNIT_CASE(e2_protections),
+	KUNIT_CASE(e3_no_page_allocation_no_failure),
+	KUNIT_CASE(e4_unreachable_from_others),
+	KUNIT_CASE_SLOW(e6_cpu_hotplug_running),
+	KUNIT_CASE(e7_nesting_is_lifo_to_the_limit),
+	KUNIT_CASE(e7_one_page_too_many_is_refused),
+	KUNIT_CASE(e7_only_the_innermost_maps),
+	KUNIT_CASE(e7_only_the_innermost_ends),
+	KUNIT_CASE(e7_irq_and_nmi_are_refused),
+	KUNIT_CASE(e7_local_scope_is_not_there_yet),
+	KUNIT_CASE(e8_interrupt_inside_a_session),
+	KUNIT_CASE(e8_no_user_reads_through_the_private_mm),
+	KUNIT_CASE(e8_no_probe_reads_the_window),
+	KUNIT_CASE(e9_poisoned_or_absent_is_refused),
+	KUNIT_CASE(e10_kernel_half_as_in_init_mm),
+	KUNIT_CASE(copy_and_zero_folios),
+	KUNIT_CASE(m10_restore_many),
+	KUNIT_CASE(m12_exception_in_the_copy),
+	KUNIT_CASE(free_while_mapped_is_loud),
+	KUNIT_CASE(all_cpus_at_once),
+	{}
+};
+
+static struct kunit_suite ephmap_suite = {
+	.name = "ephmap",
+	.init = ephmap_test_init,
+	.exit = ephmap_test_exit,
+	.test_cases = ephmap_cases,
+};
+
+kunit_test_suites(&ephmap_suite);
+
+MODULE_DESCRIPTION("KUnit tests of the ephmap");
+MODULE_LICENSE("GPL");

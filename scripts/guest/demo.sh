@@ -1,0 +1,42 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Run demo steps in the guest, each named STEP:KIND (KIND secret or shmem).
+# Every step reports one line: @@ STEP KIND key=value...
+set -u
+BENCH=${BENCH:-/tests}
+
+# A line of ours must not be torn by one of the kernel's: errors only.
+echo 3 >/proc/sys/kernel/printk
+
+echo "@@ release - release=$(uname -r)"
+for step; do
+	kind=${step#*:}
+	step=${step%%:*}
+	case $step in
+	move) set -- move --pages 1024 --node 0 --to 1 ;;
+	frag) set -- frag --mb 600 --node 0 --rounds 2 --drop-shmem ;;
+	# Unmovable pages share no block with shmem: drop pages of their kind.
+	pinfrag) set -- frag --mb 600 --node 0 --rounds 2 ;;
+	fit) set -- fit ;;
+	offline) set -- offline --mb 512 --node 1 ;;
+	# Stock pages go to no movable block: ordinary ones, that fail at once.
+	pinned) set -- offline --mb 256 --node 1 --seconds 5 ;;
+	soft) set -- softoffline --pages 16 ;;
+	cma) set -- cma --mb 1000 --node 1 ;;
+	*)
+		echo "demo.sh: unknown step $step" >&2
+		exit 2
+		;;
+	esac
+	[ "$kind" = secret ] || set -- "$@" "--$kind"
+	program=$1
+	shift
+	echo "@@ start $step $kind"
+	if out=$("$BENCH/$program" "$@" 2>/tmp/errors); then
+		status=0
+	else
+		status=$?
+	fi
+	cat /tmp/errors
+	echo "@@ $step $kind status=$status $(echo "$out" | tr '\n' ' ')"
+done

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash disable=SC2034,SC2154
+# scripts/vm's machine "qemu": sourced by it, uses its options.
+
+machine_mem=2G
+
+# qemu_nodes: the machine's memory and CPUs, split over the nodes.
+qemu_nodes() {
+	local node first last cpu_list share
+	share=$(($(megabytes "$mem") / nodes))
+	# One socket per CPU: a CPU package may not span nodes.
+	emulator+=(-smp "$cpus,sockets=$cpus"
+		-m "$((share * nodes))M${slots:+,slots=$slots}${maxmem:+,maxmem=$maxmem}")
+	for ((node = 0; node < nodes; node++)); do
+		first=$((node * cpus / nodes))
+		last=$(((node + 1) * cpus / nodes - 1))
+		cpu_list=
+		[[ $first -gt $last ]] || cpu_list=",cpus=$first-$last"
+		emulator+=(-object "memory-backend-ram,id=ram$node,size=${share}M"
+			-numa "node,nodeid=$node,memdev=ram$node$cpu_list")
+	done
+}
+
+# machine_prepare: check the options, set the array emulator.
+machine_prepare() {
+	[[ -n $dry_run ]] || command -v qemu-system-x86_64 >/dev/null ||
+		die 3 "no qemu-system-x86_64 (Debian package: qemu-system-x86)"
+	# Emulated TSCs are one host clock; the kernel's own check of that
+	# takes a host's scheduling for a skew.
+	args+=" tsc=reliable"
+	emulator=(qemu-system-x86_64 -nodefaults -no-user-config -no-reboot
+		-display none -machine pc
+		-kernel "$image" -initrd "$run/initrd"
+		-append "$args${append:+ $append}"
+		-device "isa-debug-exit,iobase=0x501,iosize=1")
+	if [[ -n $icount ]]; then
+		emulator+=(-accel "tcg,thread=single" -cpu max
+			-icount "shift=1,sleep=off")
+	elif [[ ${ACCEL:-} == kvm* ]]; then
+		emulator+=(-accel kvm -cpu host)
+	else
+		emulator+=(-accel "tcg,thread=multi" -cpu max)
+	fi
+	qemu_nodes
+	if [[ -n $shell ]]; then
+		emulator+=(-chardev "stdio,id=con,mux=on,signal=off,logfile=$log"
+			-serial chardev:con -mon chardev=con)
+	else
+		emulator+=(-serial "file:$run/console"
+			-chardev "pipe,id=mon,path=$run/monitor"
+			-mon chardev=mon)
+	fi
+	[[ -z $monitor ]] ||
+		emulator+=(-monitor "unix:$monitor,server=on,wait=off")
+	emulator+=("${extra[@]}")
+}
+
+# machine_start: make what the emulator reads.
+machine_start() {
+	make_initrd "$run/initrd"
+	[[ -n $shell ]] || mkfifo "$run/monitor.in" "$run/monitor.out"
+}
+
+# machine_is_done: has a machine that cannot end itself come to its end? QEMU
+# ends by itself.
+machine_is_done() {
+	return 1
+}
+
+# machine_poke: make a stuck kernel say where it is.
+machine_poke() {
+	timeout 2 sh -c "echo nmi >'$run/monitor.in'" || return 0
+	sleep 3
+}
+
+# machine_agrees CODE STATUS: the machine's own word on the verdict. QEMU's
+# exit status is 2 * (what init wrote to the port) + 1.
+machine_agrees() {
+	case $2 in
+	0) [[ $1 -eq 33 ]] ;;
+	4) [[ $1 -eq 37 ]] ;;
+	*) [[ $1 -eq 35 ]] ;;
+	esac
+}

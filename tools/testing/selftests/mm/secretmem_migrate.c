@@ -1,0 +1,1503 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Secret memory that moves: every way in, what follows a page to its new
+ * place, what holds after a failure, and who must leave such pages alone.
+ * Each test names the condition it is for, M2 to M22.
+ *
+ * Every word of every page is verified after every move. With ephmap=off, or
+ * on a kernel without it, the same tests assert the stock behaviour: the pages
+ * stay where they are, and nothing is lost (M22).
+ *
+ * Who must not read such pages is in secretmem_access.c, races are in
+ * secretmem_stress.c.
+ */
+#include "secretmem_test.h"
+
+#include <setjmp.h>
+
+#define CGROUP		"/sys/fs/cgroup/"
+#define FAULT		SM_DEBUGFS "fail_no_direct_map/"
+
+#ifndef MADV_HWPOISON
+#define MADV_HWPOISON		100
+#endif
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE	101
+#endif
+
+/* What a fault-injection step stands for; the "steps" file is a mask. */
+enum fail_step {
+	FAIL_REFS	= 1,
+	FAIL_SPLIT	= 2,
+	FAIL_ZAP	= 4,
+	FAIL_COPY	= 8,
+	FAIL_SWITCH	= 16,
+};
+
+/*
+ * The end of most tests: content, and where the pages are. @moved says how
+ * many are where they ought to be if they can move.
+ */
+static int verdict(const struct secret *s, size_t moved)
+{
+	size_t want = sm_on ? s->nr : 0;
+	size_t wrong = sm_wrong(s);
+
+	sm_note("%zu of %zu moved, %zu wrong words", moved, s->nr, wrong);
+	return moved == want && !wrong ? KSFT_PASS : KSFT_FAIL;
+}
+
+/* For means that choose the pages themselves: some, or with stock none. */
+static int verdict_some(const struct secret *s, size_t moved)
+{
+	size_t wrong = sm_wrong(s);
+
+	sm_note("%zu of %zu moved, %zu wrong words", moved, s->nr, wrong);
+	return !!moved == sm_on && !wrong ? KSFT_PASS : KSFT_FAIL;
+}
+
+/*
+ * Secret pages, all on one node: most tests start so. What is not to be had
+ * ends the test, which has a process of its own.
+ */
+static void new_secret(struct secret *s, size_t nr, int node)
+{
+	int err = sm_new(s, nr, node);
+	size_t there;
+
+	if (err)
+		exit(sm_fail("memfd_secret: %s", strerror(-err)));
+	there = sm_on_node(s, node);
+	if (there != nr)
+		exit(sm_fail("only %zu of %zu pages start on node %d", there,
+			     nr, node));
+}
+
+/* ---------------------------------------------------- M14: every way in */
+
+static int test_move_pages(void)
+{
+	struct secret s;
+	long ret;
+
+	new_secret(&s, sm_nr, sm_from);
+	ret = sm_move(&s, sm_to);
+	if (sm_on ? ret != 0 : ret <= 0)
+		return sm_fail("move_pages returned %ld", ret);
+	if (sm_on && sm_move(&s, sm_from))
+		return sm_fail("could not move back");
+	if (sm_on && sm_move(&s, sm_to))
+		return sm_fail("could not move again");
+	return verdict(&s, sm_on_node(&s, sm_to));
+}
+
+static int test_mbind(void)
+{
+	struct secret s;
+	long ret;
+
+	new_secret(&s, sm_nr, sm_from);
+	ret = sm_mbind(s.mem, s.nr * SM_PAGE, sm_to, SM_MPOL_MF_MOVE);
+	if (ret)
+		return sm_fail("mbind: %s", strerror(errno));
+	return verdict(&s, sm_on_node(&s, sm_to));
+}
+
+static int test_migrate_pages(void)
+{
+	unsigned long from = 1UL << sm_from, to = 1UL << sm_to;
+	struct secret s;
+	long ret;
+
+	new_secret(&s, sm_nr, sm_from);
+	ret = syscall(__NR_migrate_pages, 0, 8 * sizeof(from), &from, &to);
+	if (ret < 0)
+		return sm_fail("migrate_pages: %s", strerror(errno));
+	return verdict(&s, sm_on_node(&s, sm_to));
+}
+
+/* A control group of its own with the controllers named ("+cpuset"). */
+static int cgroup_make(const char *name, const char *controllers, char *dir,
+		       size_t len)
+{
+	char path[256];
+	int err;
+
+	if (!sm_exists(CGROUP "cgroup.procs"))
+		return -ENOENT;
+	err = sm_write(CGROUP "cgroup.subtree_control", controllers);
+	if (err)
+		return err;
+	snprintf(dir, len, CGROUP "%s.%d", name, getpid());
+	if (mkdir(dir, 0755) && errno != EEXIST)
+		return -errno;
+	snprintf(path, sizeof(path), "%s/cgroup.procs", dir);
+	return sm_write(path, "0");
+}
+
+static void cgroup_drop(const char *dir)
+{
+	sm_write(CGROUP "cgroup.procs", "0");
+	rmdir(dir);
+}
+
+static int test_cpuset(void)
+{
+	char dir[128], path[160];
+	struct secret s;
+	int err, ret;
+
+	err = cgroup_make("sm_cpuset", "+cpuset", dir, sizeof(dir));
+	if (err)
+		return sm_skip("no cpuset controller: %s", strerror(-err));
+	snprintf(path, sizeof(path), "%s/cpuset.mems", dir);
+	err = sm_writef(path, "%d", sm_from);
+	if (err)
+		return sm_skip("cpuset.mems: %s", strerror(-err));
+	new_secret(&s, sm_nr, sm_from);
+	sm_writef(path, "%d", sm_to);
+	for (int i = 0; i < 50 && sm_on && sm_on_node(&s, sm_to) < s.nr; i++)
+		sm_sleep_ms(100);
+	ret = verdict(&s, sm_on_node(&s, sm_to));
+	cgroup_drop(dir);
+	return ret;
+}
+
+/* Two mappings here, one in a child that forked, one in a child that mapped. */
+static int test_shared(void)
+{
+	struct secret s, second;
+	int pipefd[2], status, ret = KSFT_PASS;
+	size_t wrong = 0;
+	pid_t pid[2];
+	char c;
+
+	new_secret(&s, sm_nr, sm_from);
+	second = s;
+	if (sm_map(&second) || pipe(pipefd))
+		return sm_fail("second mapping: %s", strerror(errno));
+	for (int i = 0; i < 2; i++) {
+		pid[i] = fork();
+		if (pid[i])
+			continue;
+		/* Map it all before the move, verify after. */
+		if (i && sm_map(&s))
+			exit(1);
+		wrong = sm_wrong(&s);
+		close(pipefd[1]);
+		while (read(pipefd[0], &c, 1) > 0)
+			;
+		exit(wrong || sm_wrong(&s));
+	}
+	/* Let both get there; the test is no weaker if one has not. */
+	sm_sleep_ms(200);
+
+	/* Pages of several processes move only when asked for all. */
+	sm_move_pid(0, s.mem, s.nr, sm_to, SM_MPOL_MF_MOVE_ALL);
+	close(pipefd[1]);
+	for (int i = 0; i < 2; i++) {
+		waitpid(pid[i], &status, 0);
+		if (status)
+			ret = sm_fail("child %d saw wrong words", i);
+	}
+	if (sm_wrong(&second))
+		ret = sm_fail("wrong words in the second mapping");
+	return ret == KSFT_PASS ? verdict(&s, sm_on_node(&s, sm_to)) : ret;
+}
+
+/* A stranger moves the pages: no code path may lean on current->mm. */
+static int test_other_process(void)
+{
+	struct secret s;
+	int status;
+	pid_t pid;
+
+	new_secret(&s, sm_nr, sm_from);
+	pid = fork();
+	if (!pid) {
+		void *mem = s.mem;
+
+		/* With a mapping here the pages would count as shared. */
+		sm_close(&s);
+		sm_move_pid(getppid(), mem, s.nr, sm_to, SM_MPOL_MF_MOVE);
+		exit(0);
+	}
+	waitpid(pid, &status, 0);
+	return verdict(&s, sm_on_node(&s, sm_to));
+}
+
+/*
+ * Compaction needs free memory in single pages and secret pages below free
+ * ones: secret and ordinary pages in turn over most of the free memory of a
+ * node, then the ordinary ones freed.
+ */
+struct fragments {
+	struct secret	s;
+	struct ballast	ballast;
+	__u64	*pfns;
+};
+
+static int fragments_make(struct fragments *f, int node, size_t nr)
+{
+	/* Of CMA memory about as much is left as of other memory. */
+	size_t leave = 2 * nr + (4 << 8) + sm_zoneinfo(node, "nr_free_cma");
+	char *gaps;
+	int err;
+
+	memset(f, 0, sizeof(*f));
+	if (__sm_zoneinfo(node, "Movable", "managed"))
+		return sm_skip("node %d has a ZONE_MOVABLE", node);
+	if (sm_node_meminfo(node, "MemFree") <
+	    (long long)(leave + sm_node_reserve(node)))
+		return sm_skip("node %d has too little free memory", node);
+	if (!sm_ballast_take(&f->ballast, node, leave))
+		return sm_fail("no memory for the ballast");
+	err = sm_open(&f->s, nr);
+	if (err)
+		return sm_fail("memfd_secret: %s", strerror(-err));
+	gaps = mmap(NULL, nr * SM_PAGE, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	madvise(gaps, nr * SM_PAGE, MADV_NOHUGEPAGE);
+	sm_bind_task(node);
+	for (size_t i = 0; i < nr; i++) {
+		sm_fill_page(&f->s, i);
+		sm_set(&gaps[i * SM_PAGE], 1);
+	}
+	sm_bind_task(-1);
+	munmap(gaps, nr * SM_PAGE);
+	f->pfns = sm_pfns(&f->s);
+	return KSFT_PASS;
+}
+
+static void fragments_drop(struct fragments *f)
+{
+	sm_ballast_drop(&f->ballast);
+	sm_close(&f->s);
+	free(f->pfns);
+}
+
+/*
+ * The scanner for free pages leaps over pageblocks where it finds none, at
+ * worst over all there are here: then try with more.
+ */
+static int compact(int (*trigger)(const struct fragments *f))
+{
+	size_t nr = sm_long ? 16384 : 2048;
+	struct fragments f;
+	bool moved;
+	int ret;
+
+	for (size_t max = 8 * nr; ; nr *= 2) {
+		ret = fragments_make(&f, sm_to, nr);
+		if (ret == KSFT_PASS)
+			ret = trigger(&f);
+		if (ret != KSFT_PASS)
+			return ret;
+		moved = sm_moved(&f.s, f.pfns);
+		if (!sm_on || moved || nr == max)
+			ret = verdict_some(&f.s, sm_moved(&f.s, f.pfns));
+		else if (sm_wrong(&f.s))
+			ret = sm_fail("%zu wrong words", sm_wrong(&f.s));
+		fragments_drop(&f);
+		if (!sm_on || moved || nr == max || ret != KSFT_PASS)
+			return ret;
+	}
+}
+
+static int trigger_memory(const struct fragments *f)
+{
+	int err = sm_write("/proc/sys/vm/compact_memory", "1");
+
+	(void)f;
+	return err ? sm_skip("compact_memory: %s", strerror(-err)) : KSFT_PASS;
+}
+
+static int test_compact_memory(void)
+{
+	return compact(trigger_memory);
+}
+
+static int trigger_node(const struct fragments *f)
+{
+	char path[128];
+	int err;
+
+	(void)f;
+	snprintf(path, sizeof(path), SM_NODES "node%d/compact", sm_to);
+	err = sm_write(path, "1");
+	return err ? sm_skip("%s: %s", path, strerror(-err)) : KSFT_PASS;
+}
+
+static int test_compact_node(void)
+{
+	return compact(trigger_node);
+}
+
+#define PROACTIVENESS	"/proc/sys/vm/compaction_proactiveness"
+
+static int trigger_proactive(const struct fragments *f)
+{
+	long long before = sm_read_num(PROACTIVENESS);
+
+	if (before < 0)
+		return sm_skip("no %s", PROACTIVENESS);
+	/* A write wakes kcompactd; so may its own timeout. */
+	for (int i = 0; i < 20 && !sm_moved(&f->s, f->pfns); i++) {
+		sm_write(PROACTIVENESS, "100");
+		sm_sleep_ms(100);
+	}
+	sm_writef(PROACTIVENESS, "%lld", before);
+	return KSFT_PASS;
+}
+
+static int test_compact_proactive(void)
+{
+	return compact(trigger_proactive);
+}
+
+static int trigger_direct(const struct fragments *f)
+{
+	long long before;
+	char path[160];
+
+	snprintf(path, sizeof(path), SM_NODES
+		 "node%d/hugepages/hugepages-2048kB/nr_hugepages", sm_to);
+	before = sm_read_num(path);
+	if (before < 0)
+		return sm_skip("no hugetlb pages");
+	/*
+	 * More than what is free in one piece: some must be made. After a
+	 * failure compaction is put off, for up to 64 times.
+	 */
+	for (int i = 0; i < 70 && !sm_moved(&f->s, f->pfns); i++)
+		sm_writef(path, "%lld", sm_read_num(path) +
+			  sm_node_meminfo(sm_to, "MemFree") / 512);
+	sm_note("%lld huge pages", sm_read_num(path) - before);
+	sm_writef(path, "%lld", before);
+	return KSFT_PASS;
+}
+
+static int test_compact_direct(void)
+{
+	return compact(trigger_direct);
+}
+
+static int test_offline(void)
+{
+	__u64 per_block = sm_block_pages(), first;
+	struct secret s;
+	bool made;
+	size_t in;
+	int block, err, ret;
+
+	if (!per_block)
+		return sm_skip("no memory hotplug");
+	block = sm_block_movable(sm_to, &made);
+	if (block < 0)
+		return sm_skip("no movable memory block on node %d", sm_to);
+	first = block * per_block;
+	if (sm_new(&s, sm_nr, sm_to)) {
+		ret = sm_fail("memfd_secret: %s", strerror(errno));
+		goto out;
+	}
+	ret = KSFT_PASS;
+	/* With a large ZONE_MOVABLE they may be in another of its blocks. */
+	if (sm_block_is(sm_pfn(s.mem) / per_block, "valid_zones", "Movable") &&
+	    !made) {
+		block = sm_pfn(s.mem) / per_block;
+		first = block * per_block;
+	}
+	in = sm_in_range(&s, first, first + per_block);
+	sm_note("memory%d holds %zu of %zu", block, in, s.nr);
+	if (!sm_on) {
+		/* Stock secret pages are not movable: none may be here. */
+		ret = in || sm_wrong(&s) ? KSFT_FAIL : KSFT_PASS;
+		goto out;
+	}
+	if (!in) {
+		ret = sm_fail("ZONE_MOVABLE was not used");
+		goto out;
+	}
+	for (int i = 0; i < 2; i++) {
+		err = sm_block_set(block, "offline", 60);
+		if (err == -EINVAL && !made)
+			return sm_skip("memory%d cannot go offline", block);
+		if (err) {
+			ret = sm_fail("offline: %s", strerror(-err));
+			goto out;
+		}
+		if (sm_in_range(&s, first, first + per_block) || sm_wrong(&s))
+			ret = sm_fail("%zu still there, %zu wrong words",
+				      sm_in_range(&s, first, first + per_block),
+				      sm_wrong(&s));
+		err = sm_block_set(block, "online_movable", 60);
+		if (err) {
+			ret = sm_fail("online: %s", strerror(-err));
+			goto out;
+		}
+		/* The second time around, with pages that were moved in. */
+		if (!i) {
+			sm_move(&s, sm_from);
+			sm_move(&s, sm_to);
+		}
+	}
+	if (sm_wrong(&s))
+		ret = sm_fail("%zu wrong words", sm_wrong(&s));
+out:
+	sm_block_restore(block, made);
+	return ret;
+}
+
+struct cma {
+	char		dir[300];
+	long long	base, count;	/* page frames */
+	int		node;
+};
+
+static bool cma_find(struct cma *cma)
+{
+	char path[512];
+	struct dirent *d;
+	DIR *dir = opendir(SM_DEBUGFS "cma");
+
+	memset(cma, 0, sizeof(*cma));
+	while (dir && cma->count <= 0 && (d = readdir(dir))) {
+		if (d->d_name[0] == '.')
+			continue;
+		snprintf(cma->dir, sizeof(cma->dir), SM_DEBUGFS "cma/%s",
+			 d->d_name);
+		snprintf(path, sizeof(path), "%s/base_pfn", cma->dir);
+		cma->base = sm_read_num(path);
+		snprintf(path, sizeof(path), "%s/count", cma->dir);
+		cma->count = sm_read_num(path);
+	}
+	if (dir)
+		closedir(dir);
+	for (cma->node = 0; cma->node < 64; cma->node++)
+		if (sm_block_on_node(cma->base / sm_block_pages(), cma->node))
+			break;
+	return cma->base > 0 && cma->count > 0 && cma->node < 64;
+}
+
+/* CMA memory is used when it is all there is for movable pages. */
+static size_t cma_fill(const struct cma *cma, struct secret *s)
+{
+	struct ballast ballast;
+	size_t in = 0;
+
+	if (!sm_ballast_take(&ballast, cma->node,
+			     cma->count + sm_nr + (4 << 8)))
+		return 0;
+	if (!sm_open(s, sm_node_meminfo(cma->node, "MemFree") -
+		     sm_zoneinfo(cma->node, "nr_free_cma") + 2 * sm_nr)) {
+		sm_prefer_node(cma->node);
+		for (size_t i = 0; i < s->nr; i++)
+			sm_fill_page(s, i);
+		sm_bind_task(-1);
+		in = sm_in_range(s, cma->base, cma->base + cma->count);
+		sm_note("area at pfn %#llx holds %zu of %zu", cma->base, in,
+			s->nr);
+	}
+	sm_ballast_drop(&ballast);
+	return in;
+}
+
+static int test_cma(void)
+{
+	char path[512];
+	struct secret s = { .fd = -1 };
+	struct cma cma;
+	long long nr;
+	size_t in = 0;
+	int err;
+
+	if (!cma_find(&cma))
+		return sm_skip("no CMA area in debugfs");
+	if (__sm_zoneinfo(cma.node, "Movable", "managed"))
+		return sm_skip("node %d has a ZONE_MOVABLE", cma.node);
+	/* Memory that others free meanwhile may be used instead. */
+	for (int i = 0; i < 3 && !in; i++) {
+		sm_close(&s);
+		in = cma_fill(&cma, &s);
+		if (!sm_on)
+			return in || sm_wrong(&s) ? KSFT_FAIL : KSFT_PASS;
+	}
+	if (!in)
+		return sm_fail("CMA memory was not used");
+
+	snprintf(path, sizeof(path), "%s/used", cma.dir);
+	nr = cma.count - sm_read_num(path);
+	snprintf(path, sizeof(path), "%s/alloc", cma.dir);
+	err = sm_writef(path, "%lld", nr);
+	in = sm_in_range(&s, cma.base, cma.base + cma.count);
+	snprintf(path, sizeof(path), "%s/free", cma.dir);
+	if (!err)
+		sm_writef(path, "%lld", nr);
+	sm_note("%zu wrong words", sm_wrong(&s));
+	if (err)
+		return sm_fail("CMA allocation: %s", strerror(-err));
+	if (in)
+		return sm_fail("%zu still there", in);
+	return sm_wrong(&s) ? KSFT_FAIL : KSFT_PASS;
+}
+
+static int unpoison_page(__u64 pfn)
+{
+	return sm_writef(SM_DEBUGFS "hwpoison/unpoison-pfn", "%#llx",
+			 (unsigned long long)pfn);
+}
+
+/* Soft offline of a page that is mapped, or in the page cache only. */
+static int soft_offline(bool mapped)
+{
+	struct secret s;
+	__u64 pfn;
+	size_t page;
+	int err, ret;
+
+	if (!sm_exists(SM_MEMORY "soft_offline_page"))
+		return sm_skip("no memory failure handling");
+	new_secret(&s, 8, sm_from);
+	page = s.nr / 2;
+	pfn = sm_pfn(sm_page(&s, page));
+	if (!mapped)
+		sm_unmap(&s);
+	err = sm_writef(SM_MEMORY "soft_offline_page", "%#llx",
+			(unsigned long long)pfn * SM_PAGE);
+	sm_note("returned %d", err);
+	if (!mapped && sm_map(&s))
+		return sm_fail("mmap: %s", strerror(errno));
+	ret = sm_wrong(&s) ? sm_fail("%zu wrong words", sm_wrong(&s)) :
+			     KSFT_PASS;
+	if (sm_on) {
+		if (err)
+			ret = KSFT_FAIL;
+		if (sm_pfn(sm_page(&s, page)) == pfn)
+			ret = sm_fail("the page has not moved");
+		if (!sm_kpf(pfn, SM_KPF_HWPOISON))
+			ret = sm_fail("the old page is not set aside");
+		if (sm_kpf(pfn, SM_KPF_BUDDY))
+			ret = sm_fail("the old page was handed back");
+	} else if (err != -EBUSY || sm_pfn(sm_page(&s, page)) != pfn) {
+		ret = sm_fail("stock returns -EBUSY and leaves it there");
+	}
+	unpoison_page(pfn);
+	return ret;
+}
+
+static int test_soft_offline(void)
+{
+	return soft_offline(true);
+}
+
+static int test_soft_offline_unmapped(void)
+{
+	return soft_offline(false);
+}
+
+/* Errors injected by address take a reference by GUP: there is none. */
+static int test_madvise_inject(void)
+{
+	static const int advice[] = { MADV_SOFT_OFFLINE, MADV_HWPOISON };
+	struct secret s;
+	__u64 *pfns;
+
+	new_secret(&s, 8, sm_from);
+	pfns = sm_pfns(&s);
+	for (size_t i = 0; i < ARRAY_SIZE(advice); i++) {
+		if (!madvise(sm_page(&s, i), SM_PAGE, advice[i]))
+			return sm_fail("madvise %d was not refused", advice[i]);
+		if (errno == EINVAL)
+			return sm_skip("no memory failure handling");
+		if (errno != EFAULT)
+			return sm_fail("madvise %d: %s", advice[i],
+				       strerror(errno));
+	}
+	return sm_moved(&s, pfns) || sm_wrong(&s) ? KSFT_FAIL : KSFT_PASS;
+}
+
+/* ------------------------------------- M2, M16: what follows the page */
+
+/*
+ * How many pages of a node are taken in unmovable pageblocks: what these
+ * blocks have, less what is free in them. A block that changes sides wholly
+ * free makes no difference.
+ */
+static long unmovable_used(int node)
+{
+	char line[1024], type[32];
+	bool blocks = false;
+	long sum = -1, val;
+	int n, pos, len;
+	FILE *f = fopen("/proc/pagetypeinfo", "re");
+
+	if (!f)
+		return -1;
+	while (fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, "Number of blocks type", 21)) {
+			blocks = true;
+		} else if (!strncmp(line, "Free pages count", 16)) {
+			blocks = false;
+		} else if (!blocks &&
+			   sscanf(line, "Node %d, zone %*[^,], type %31s%n",
+				  &n, type, &pos) == 2) {
+			if (n != node || strcmp(type, "Unmovable"))
+				continue;
+			for (int order = 0; sscanf(line + pos, "%ld%n", &val,
+						   &len) == 1; order++) {
+				sum -= val << order;
+				pos += len;
+			}
+		} else if (blocks && sscanf(line, "Node %d, zone %*s %ld", &n,
+					    &val) == 2 && n == node) {
+			/* The first column is the unmovable ones. */
+			sum += val * 512;
+		}
+	}
+	fclose(f);
+	return sum + 1;
+}
+
+/* Flags that say what a page is, and not what happened to it lately. */
+static const unsigned int kept_flags[] = {
+	SM_KPF_UPTODATE, SM_KPF_LRU, SM_KPF_MMAP, SM_KPF_ANON,
+	SM_KPF_SWAPCACHE, SM_KPF_SWAPBACKED, SM_KPF_UNEVICTABLE,
+};
+
+/* The flags of all pages, once they are off the per-CPU batches. */
+static __u64 *all_flags(const struct secret *s)
+{
+	__u64 *flags = sm_pfns(s), all, kept;
+
+	sm_write("/proc/sys/vm/drop_caches", "1");
+	for (size_t i = 0; i < s->nr; i++) {
+		all = sm_kpageflags(flags[i]);
+		kept = 0;
+		for (size_t k = 0; k < ARRAY_SIZE(kept_flags); k++)
+			kept |= all & BIT_ULL(kept_flags[k]);
+		flags[i] = kept;
+	}
+	return flags;
+}
+
+static int test_unevictable(void)
+{
+	__u64 *before, *after;
+	struct secret s;
+	size_t evictable = 0, changed = 0;
+
+	new_secret(&s, sm_nr, sm_from);
+	before = all_flags(&s);
+	sm_move(&s, sm_to);
+	after = all_flags(&s);
+	for (size_t i = 0; i < s.nr; i++) {
+		evictable += !(after[i] & BIT_ULL(SM_KPF_UNEVICTABLE));
+		changed += after[i] != before[i];
+	}
+	if (evictable)
+		return sm_fail("%zu of %zu pages are evictable", evictable,
+			       s.nr);
+	if (changed)
+		return sm_fail("flags of %zu of %zu pages have changed",
+			       changed, s.nr);
+	return verdict(&s, sm_on_node(&s, sm_to));
+}
+
+static int test_pageblocks(void)
+{
+	long before = unmovable_used(sm_to), taken;
+	size_t nr = sm_long ? 16384 : 4096;
+	struct secret s;
+
+	if (before < 0)
+		return sm_skip("no /proc/pagetypeinfo");
+	new_secret(&s, nr, sm_to);
+	taken = unmovable_used(sm_to) - before;
+	sm_note("%zu pages took %ld of unmovable pageblocks", nr, taken);
+	/* What CPUs have in stock counts as taken already. */
+	if (sm_on)
+		return taken < (long)nr / 4 ? KSFT_PASS : KSFT_FAIL;
+	return taken > (long)nr / 2 ? KSFT_PASS : KSFT_FAIL;
+}
+
+struct count {
+	const char *name;
+	long long from, to, sum;
+};
+
+static void count_all(struct count *c, size_t nr)
+{
+	sm_stat_refresh();
+	for (size_t i = 0; i < nr; i++) {
+		c[i].from = sm_node_vmstat(sm_from, c[i].name);
+		c[i].to = sm_node_vmstat(sm_to, c[i].name);
+		c[i].sum = c[i].from + c[i].to;
+	}
+}
+
+static bool near(long long val, long long want, long long slack)
+{
+	return val >= want - slack && val <= want + slack;
+}
+
+static int test_counters(void)
+{
+	struct count before[] = {
+		{ .name = "nr_file_pages" },
+		{ .name = "nr_mapped" },
+		{ .name = "nr_unevictable" },
+		{ .name = "nr_no_direct_map" },
+	};
+	struct count after[ARRAY_SIZE(before)];
+	long long slack, moved;
+	int ret = KSFT_PASS;
+	struct secret s;
+
+	new_secret(&s, sm_nr, sm_from);
+	slack = s.nr / 8 + 4;
+	memcpy(after, before, sizeof(before));
+	count_all(before, ARRAY_SIZE(before));
+	sm_move(&s, sm_to);
+	count_all(after, ARRAY_SIZE(after));
+	moved = sm_on ? s.nr : 0;
+	for (size_t i = 0; i < ARRAY_SIZE(before); i++) {
+		long long left = before[i].from - after[i].from;
+		long long came = after[i].to - before[i].to;
+		long long sum = after[i].sum - before[i].sum;
+
+		/* nr_no_direct_map is the ephmap's. */
+		if (before[i].from < 0)
+			continue;
+		if (!near(left, moved, slack) || !near(came, moved, slack) ||
+		    !near(sum, 0, slack))
+			ret = sm_fail("%s: %lld left, %lld came, sum %+lld",
+				      before[i].name, left, came, sum);
+		if (!strcmp(before[i].name, "nr_no_direct_map") && sum)
+			ret = sm_fail("nr_no_direct_map: sum %+lld", sum);
+	}
+	return ret == KSFT_PASS ? verdict(&s, sm_on_node(&s, sm_to)) : ret;
+}
+
+/*
+ * mlock(2) has no effect on secret memory, and so nothing of it may be left
+ * on a page that moved.
+ */
+static int test_mlock(void)
+{
+	long long before, after;
+	struct secret s;
+
+	new_secret(&s, sm_nr, sm_from);
+	sm_stat_refresh();
+	before = sm_vmstat("nr_mlock");
+	/* It may say so: no pages can be faulted in by GUP. */
+	mlock(s.mem, s.nr * SM_PAGE);
+	sm_move(&s, sm_to);
+	munlock(s.mem, s.nr * SM_PAGE);
+	sm_stat_refresh();
+	after = sm_vmstat("nr_mlock");
+	if (!near(after, before, 2))
+		return sm_fail("nr_mlock %lld, then %lld", before, after);
+	return verdict(&s, sm_on_node(&s, sm_to));
+}
+
+static sigjmp_buf bus_env;
+static siginfo_t bus_info;
+static bool bus_raised;
+
+static void bus_handler(int sig, siginfo_t *info, void *ctx)
+{
+	(void)sig;
+	(void)ctx;
+	bus_info = *info;
+	bus_raised = true;
+	siglongjmp(bus_env, 1);
+}
+
+/* Whether a write to the address raises SIGBUS. */
+static bool bus_error(void *addr)
+{
+	struct sigaction sa = {
+		.sa_sigaction = bus_handler,
+		.sa_flags = SA_SIGINFO,
+	}, old;
+
+	sigaction(SIGBUS, &sa, &old);
+	bus_raised = false;
+	if (!sigsetjmp(bus_env, 1))
+		sm_set((char *)addr, 1);
+	sigaction(SIGBUS, &old, NULL);
+	return bus_raised;
+}
+
+/*
+ * Exactly as many pages as RLIMIT_MEMLOCK says: one more is refused, before
+ * moves and after, and all can be had again when the file is closed.
+ */
+static int test_rlimit(void)
+{
+	struct rlimit rlim = { sm_nr * SM_PAGE, sm_nr * SM_PAGE };
+	struct secret s, more;
+	size_t moved;
+	int ret;
+
+	setrlimit(RLIMIT_MEMLOCK, &rlim);
+	new_secret(&s, sm_nr, sm_from);
+	if (sm_open(&more, 1))
+		return sm_fail("memfd_secret: %s", strerror(errno));
+	if (!bus_error(more.mem))
+		return sm_fail("RLIMIT_MEMLOCK has no effect");
+	sm_move(&s, sm_to);
+	moved = sm_on_node(&s, sm_to);
+	if (!bus_error(more.mem))
+		return sm_fail("moved pages are no longer accounted");
+	ret = verdict(&s, moved);
+	sm_close(&s);
+	new_secret(&s, sm_nr, sm_from);
+	if (!bus_error(more.mem))
+		return sm_fail("the second time the limit has no effect");
+	return ret;
+}
+
+/* "name N0=1 N1=2" of memory.numa_stat; -1: no such line. */
+static long long memcg_numa(const char *dir, const char *name, int node)
+{
+	char path[160], line[512], key[16], *p;
+	size_t len = strlen(name);
+	long long val = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/memory.numa_stat", dir);
+	snprintf(key, sizeof(key), " N%d=", node);
+	f = fopen(path, "re");
+	if (!f)
+		return -1;
+	while (fgets(line, sizeof(line), f)) {
+		if (strncmp(line, name, len) || line[len] != ' ')
+			continue;
+		p = strstr(line, key);
+		if (p)
+			val = strtoll(p + strlen(key), NULL, 10) /
+			      (long long)SM_PAGE;
+	}
+	fclose(f);
+	return val;
+}
+
+static int test_memcg(void)
+{
+	long long charge[2], file[2], unevictable[2], slack;
+	char dir[128], path[160];
+	int err, ret = KSFT_PASS;
+	struct secret s;
+	size_t moved;
+
+	err = cgroup_make("sm_memcg", "+memory", dir, sizeof(dir));
+	if (err)
+		return sm_skip("no memory controller: %s", strerror(-err));
+	snprintf(path, sizeof(path), "%s/memory.current", dir);
+	new_secret(&s, sm_nr, sm_from);
+	slack = s.nr / 8 + 64;
+	for (int i = 0; i < 2; i++) {
+		int node = i ? sm_to : sm_from;
+
+		if (i)
+			sm_move(&s, sm_to);
+		/* The statistics are flushed every 2 seconds. */
+		sm_sleep_ms(2500);
+		charge[i] = sm_read_num(path) / (long long)SM_PAGE;
+		file[i] = memcg_numa(dir, "file", sm_on ? node : sm_from);
+		unevictable[i] = memcg_numa(dir, "unevictable",
+					    sm_on ? node : sm_from);
+	}
+	moved = sm_on_node(&s, sm_to);
+	sm_note("charged %lld and %lld pages", charge[0], charge[1]);
+	if (charge[0] < (long long)s.nr || !near(charge[1], charge[0], slack))
+		ret = sm_fail("the charge has changed");
+	if (!near(file[1], file[0], slack) || file[1] < (long long)s.nr - slack)
+		ret = sm_fail("file pages %lld, then %lld", file[0], file[1]);
+	if (!near(unevictable[1], unevictable[0], slack))
+		ret = sm_fail("unevictable %lld, then %lld", unevictable[0],
+			      unevictable[1]);
+	if (ret == KSFT_PASS)
+		ret = verdict(&s, moved);
+	sm_close(&s);
+	sm_sleep_ms(100);
+	if (sm_read_num(path) / (long long)SM_PAGE >
+	    charge[1] - (long long)s.nr + slack)
+		ret = sm_fail("still charged after the close");
+	cgroup_drop(dir);
+	return ret;
+}
+
+/* The flag that keeps an unmapped page in the cache moves too. */
+static int test_unmapped_stays(void)
+{
+	struct secret s;
+	size_t moved;
+
+	new_secret(&s, sm_nr, sm_from);
+	sm_move(&s, sm_to);
+	moved = sm_on_node(&s, sm_to);
+	sm_unmap(&s);
+	sm_write("/proc/sys/vm/drop_caches", "3");
+	if (sm_map(&s))
+		return sm_fail("mmap: %s", strerror(errno));
+	return verdict(&s, moved);
+}
+
+static int test_read_only(void)
+{
+	struct secret s;
+	size_t moved;
+
+	new_secret(&s, sm_nr, sm_from);
+	mprotect(s.mem, s.nr * SM_PAGE, PROT_READ);
+	sm_move(&s, sm_to);
+	moved = sm_on_node(&s, sm_to);
+	mprotect(s.mem, s.nr * SM_PAGE, PROT_NONE);
+	sm_move(&s, sm_from);
+	sm_move(&s, sm_to);
+	mprotect(s.mem, s.nr * SM_PAGE, PROT_READ | PROT_WRITE);
+	return verdict(&s, moved);
+}
+
+/* After the last close every page has its alias again, none is missing. */
+static int test_close(void)
+{
+	long long start, now;
+	struct secret s;
+
+	sm_stat_refresh();
+	start = sm_vmstat("nr_no_direct_map");
+	if (start < 0)
+		return sm_skip("no nr_no_direct_map");
+	for (int i = 0; i < 4; i++) {
+		new_secret(&s, sm_nr, sm_from);
+		sm_move(&s, sm_to);
+		sm_stat_refresh();
+		now = sm_vmstat("nr_no_direct_map");
+		if (now - start != (long long)s.nr)
+			return sm_fail("%lld pages without alias, not %zu",
+				       now - start, s.nr);
+		sm_close(&s);
+	}
+	sm_stat_refresh();
+	now = sm_vmstat("nr_no_direct_map");
+	if (now != start)
+		return sm_fail("%lld pages have lost their alias", now - start);
+	return KSFT_PASS;
+}
+
+/* Freed pages are ordinary ones: the next owner sees zeroes and may write. */
+static int test_reuse(void)
+{
+	size_t len = 4 * sm_nr * SM_PAGE, bad = 0;
+	struct secret s;
+	__u64 *mem;
+
+	new_secret(&s, sm_nr, sm_from);
+	sm_move(&s, sm_to);
+	sm_move(&s, sm_from);
+	sm_close(&s);
+	for (int node = sm_from; ; node = sm_to) {
+		mem = mmap(NULL, len, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		madvise(mem, len, MADV_NOHUGEPAGE);
+		sm_mbind(mem, len, node, 0);
+		for (size_t i = 0; i < len / sizeof(*mem); i++) {
+			bad += mem[i] != 0;
+			mem[i] = i;
+		}
+		for (size_t i = 0; i < len / sizeof(*mem); i++)
+			bad += mem[i] != i;
+		/* And through the direct map, by the kernel's own copies. */
+		if (read(open("/dev/zero", O_RDONLY), mem, len) != (ssize_t)len)
+			bad++;
+		munmap(mem, len);
+		if (node == sm_to)
+			break;
+	}
+	return bad ? sm_fail("%zu wrong words in new pages", bad) : KSFT_PASS;
+}
+
+/* ------------------------------------------------------- M15: shootdowns */
+
+static int test_shootdowns(void)
+{
+	long long zaps, flushes;
+	struct secret s;
+	double rate;
+
+	new_secret(&s, 512, sm_from);
+	zaps = sm_vmstat("direct_map_zaps");
+	flushes = sm_vmstat("direct_map_zap_shootdowns");
+	if (flushes < 0)
+		return sm_fail("no direct_map_zap_shootdowns in /proc/vmstat");
+	if (sm_move(&s, sm_to))
+		return sm_fail("not all moved");
+	zaps = sm_vmstat("direct_map_zaps") - zaps;
+	flushes = sm_vmstat("direct_map_zap_shootdowns") - flushes;
+	rate = (double)flushes / s.nr;
+	sm_note("%lld zaps, %lld shootdowns, %.4f per page", zaps, flushes,
+		rate);
+	if (zaps < (long long)s.nr || flushes < 1)
+		return sm_fail("the counters do not count");
+	return rate <= 0.05 ? verdict(&s, sm_on_node(&s, sm_to)) : KSFT_FAIL;
+}
+
+/* ------------------------------------ M3, M11, M12: after any failure */
+
+static void fault_off(void)
+{
+	sm_write(FAULT "probability", "0");
+	sm_write(FAULT "steps", "0");
+}
+
+static int fault_on(enum fail_step step, int times)
+{
+	fault_off();
+	sm_write(FAULT "interval", "1");
+	sm_write(FAULT "verbose", "0");
+	sm_write(FAULT "space", "0");
+	sm_write(FAULT "task-filter", "N");
+	if (sm_writef(FAULT "times", "%d", times) ||
+	    sm_writef(FAULT "steps", "%d", step))
+		return -1;
+	return sm_write(FAULT "probability", "100");
+}
+
+static long long fault_count(const char *reason)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "no_direct_map_migrate_fail_%s", reason);
+	return sm_vmstat(name);
+}
+
+/*
+ * Fail at one step, always: no page moves, none changes, and what was
+ * prepared for it is taken back. Then fail now and then: all move at last.
+ */
+static int fault_at(enum fail_step step, const char *reason)
+{
+	long long zapped, now, failed;
+	__u64 *pfns;
+	struct secret s;
+	int ret = KSFT_PASS;
+
+	if (!sm_exists(FAULT "steps"))
+		return sm_skip("no CONFIG_FAIL_NO_DIRECT_MAP");
+	new_secret(&s, sm_nr, sm_from);
+	pfns = sm_pfns(&s);
+	sm_stat_refresh();
+	zapped = sm_vmstat("nr_no_direct_map");
+	failed = fault_count(reason);
+
+	if (fault_on(step, -1))
+		return sm_fail("cannot arm: %s", strerror(errno));
+	if (sm_move(&s, sm_to) <= 0)
+		ret = sm_fail("move_pages reports success");
+	if (sm_mbind(s.mem, s.nr * SM_PAGE, sm_to, SM_MPOL_MF_MOVE))
+		ret = sm_fail("mbind: %s", strerror(errno));
+	sm_write("/proc/sys/vm/compact_memory", "1");
+	fault_off();
+
+	failed = fault_count(reason) - failed;
+	sm_note("failed %lld times", failed);
+	sm_stat_refresh();
+	now = sm_vmstat("nr_no_direct_map");
+	if (failed < (long long)s.nr)
+		ret = sm_fail("the failures are not counted");
+	if (sm_moved(&s, pfns))
+		ret = sm_fail("%zu pages are elsewhere", sm_moved(&s, pfns));
+	if (sm_wrong(&s))
+		ret = sm_fail("%zu wrong words", sm_wrong(&s));
+	if (now != zapped)
+		ret = sm_fail("%+lld pages without alias", now - zapped);
+
+	/* A part of a batch fails; trying again moves all. */
+	fault_on(step, s.nr / 4);
+	for (int i = 0; i < 20 && sm_on_node(&s, sm_to) < s.nr; i++)
+		sm_move(&s, sm_to);
+	fault_off();
+	sm_stat_refresh();
+	now = sm_vmstat("nr_no_direct_map");
+	if (now != zapped)
+		ret = sm_fail("then %+lld pages without alias", now - zapped);
+	return ret == KSFT_PASS ? verdict(&s, sm_on_node(&s, sm_to)) : ret;
+}
+
+static int test_fail_refs(void)
+{
+	return fault_at(FAIL_REFS, "refs");
+}
+
+static int test_fail_split(void)
+{
+	return fault_at(FAIL_SPLIT, "zap");
+}
+
+static int test_fail_zap(void)
+{
+	return fault_at(FAIL_ZAP, "zap");
+}
+
+static int test_fail_copy(void)
+{
+	return fault_at(FAIL_COPY, "copy");
+}
+
+static int test_fail_switch(void)
+{
+	return fault_at(FAIL_SWITCH, "mapping");
+}
+
+/* ----------------------------------- M17: who leaves such pages alone */
+
+/* Threads of one CPU's node use the pages of the other for a while. */
+static int test_numa_balancing(void)
+{
+	const char *const tune[][2] = {
+		{ "scan_delay_ms", "10" },
+		{ "scan_period_min_ms", "10" },
+		{ "scan_period_max_ms", "100" },
+	};
+	long long before = sm_read_num("/proc/sys/kernel/numa_balancing");
+	long long hints;
+	struct secret s;
+	char *anon;
+	double end;
+
+	if (before < 0)
+		return sm_skip("no NUMA balancing");
+	new_secret(&s, sm_nr, sm_to);
+	anon = mmap(NULL, s.nr * SM_PAGE, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(tune); i++) {
+		char path[128];
+
+		snprintf(path, sizeof(path),
+			 SM_DEBUGFS "sched/numa_balancing/%s", tune[i][0]);
+		sm_write(path, tune[i][1]);
+	}
+	sm_write("/proc/sys/kernel/numa_balancing", "1");
+	hints = sm_vmstat("numa_hint_faults");
+	for (end = sm_now() + (sm_long ? 20 : 4); sm_now() < end;)
+		for (size_t i = 0; i < s.nr; i++) {
+			sm_set(&anon[i * SM_PAGE], i);
+			sm_get((char *)sm_page(&s, i));
+		}
+	hints = sm_vmstat("numa_hint_faults") - hints;
+	sm_writef("/proc/sys/kernel/numa_balancing", "%lld", before);
+	sm_note("%lld hinting faults elsewhere", hints);
+	if (sm_wrong(&s))
+		return sm_fail("%zu wrong words", sm_wrong(&s));
+	if (sm_on_node(&s, sm_to) != s.nr)
+		return sm_fail("%zu pages left their node",
+			       s.nr - sm_on_node(&s, sm_to));
+	if (hints <= 0)
+		return sm_skip("NUMA balancing did nothing at all");
+	return KSFT_PASS;
+}
+
+static int test_ksm(void)
+{
+	struct secret a;
+	__u64 *pfns;
+	char *anon;
+	long long scans, shared;
+
+	if (!sm_exists("/sys/kernel/mm/ksm/run"))
+		return sm_skip("no KSM");
+	new_secret(&a, 8, sm_from);
+	anon = mmap(NULL, a.nr * SM_PAGE, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	/* The same in all pages, secret and anonymous. */
+	for (size_t i = 0; i < a.nr; i++) {
+		memset(sm_page(&a, i), 0x5a, SM_PAGE);
+		memset(anon + i * SM_PAGE, 0x5a, SM_PAGE);
+	}
+	pfns = sm_pfns(&a);
+	madvise(a.mem, a.nr * SM_PAGE, MADV_MERGEABLE);
+	if (madvise(anon, a.nr * SM_PAGE, MADV_MERGEABLE))
+		return sm_skip("MADV_MERGEABLE: %s", strerror(errno));
+	sm_write("/sys/kernel/mm/ksm/pages_to_scan", "1000");
+	sm_write("/sys/kernel/mm/ksm/sleep_millisecs", "10");
+	scans = sm_read_num("/sys/kernel/mm/ksm/full_scans");
+	sm_write("/sys/kernel/mm/ksm/run", "1");
+	for (int i = 0; i < 100 &&
+	     sm_read_num("/sys/kernel/mm/ksm/full_scans") < scans + 4; i++)
+		sm_sleep_ms(50);
+	shared = sm_read_num("/sys/kernel/mm/ksm/pages_sharing");
+	sm_write("/sys/kernel/mm/ksm/run", "2");
+	sm_note("%lld ordinary pages merged", shared);
+	if (sm_moved(&a, pfns))
+		return sm_fail("%zu secret pages merged", sm_moved(&a, pfns));
+	if (shared <= 0)
+		return sm_skip("KSM did nothing at all");
+	return shared < (long long)a.nr ? KSFT_PASS : KSFT_FAIL;
+}
+
+static int test_reclaim(void)
+{
+	long long before, after;
+	char dir[128], path[160];
+	struct secret s;
+	__u64 *pfns;
+	int err;
+
+	err = cgroup_make("sm_reclaim", "+memory", dir, sizeof(dir));
+	new_secret(&s, sm_nr, sm_from);
+	sm_move(&s, sm_to);
+	pfns = sm_pfns(&s);
+	sm_stat_refresh();
+	before = sm_vmstat("nr_no_direct_map");
+	madvise(s.mem, s.nr * SM_PAGE, MADV_COLD);
+	madvise(s.mem, s.nr * SM_PAGE, MADV_PAGEOUT);
+	if (!err) {
+		snprintf(path, sizeof(path), "%s/memory.reclaim", dir);
+		sm_writef(path, "%zu", s.nr * SM_PAGE);
+		sm_note("memory.reclaim");
+	}
+	sm_write("/proc/sys/vm/drop_caches", "3");
+	/* Not mapped is not a reason either. */
+	madvise(s.mem, s.nr * SM_PAGE, MADV_DONTNEED);
+	if (!err)
+		sm_writef(path, "%zu", s.nr * SM_PAGE);
+	sm_write("/proc/sys/vm/drop_caches", "3");
+	sm_stat_refresh();
+	after = sm_vmstat("nr_no_direct_map");
+	if (!err)
+		cgroup_drop(dir);
+	if (sm_wrong(&s))
+		return sm_fail("%zu wrong words", sm_wrong(&s));
+	if (sm_moved(&s, pfns))
+		return sm_fail("%zu pages moved", sm_moved(&s, pfns));
+	if (before != after)
+		return sm_fail("%+lld pages without alias", after - before);
+	return KSFT_PASS;
+}
+
+/* ------------------------------------------------------- M20: hwpoison */
+
+/*
+ * A memory error in one page: it is lost, for good. The others do not notice,
+ * and still move.
+ */
+static int test_hwpoison(void)
+{
+	struct secret s, rest;
+	size_t page = 3;
+	__u64 pfn;
+	int ret = KSFT_PASS, err;
+
+	if (!sm_exists(SM_DEBUGFS "hwpoison/corrupt-pfn"))
+		return sm_skip("no CONFIG_HWPOISON_INJECT");
+	new_secret(&s, 8, sm_from);
+	pfn = sm_pfn(sm_page(&s, page));
+	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_LATE, 0, 0);
+	err = sm_writef(SM_DEBUGFS "hwpoison/corrupt-pfn", "%#llx",
+			(unsigned long long)pfn);
+	/* It says -EBUSY as it cannot truncate the page: no matter. */
+	sm_note("returned %d", err);
+	if (!sm_kpf(pfn, SM_KPF_HWPOISON))
+		return sm_fail("the page is not marked");
+	if (!bus_error(sm_page(&s, page)))
+		ret = sm_fail("no SIGBUS");
+	else if (bus_info.si_code != BUS_MCEERR_AR ||
+		 (uintptr_t)bus_info.si_addr / SM_PAGE !=
+		 (uintptr_t)sm_page(&s, page) / SM_PAGE)
+		ret = sm_fail("SIGBUS with code %d at %p", bus_info.si_code,
+			      bus_info.si_addr);
+
+	for (size_t i = 0; i < s.nr; i++)
+		if (i != page && sm_wrong_page(&s, i))
+			ret = sm_fail("page %zu has wrong words", i);
+	/* The others still move, on their own and past the bad one. */
+	rest = s;
+	rest.nr = page;
+	if (sm_on && sm_move(&rest, sm_to))
+		ret = sm_fail("the other pages do not move");
+	sm_mbind(s.mem, s.nr * SM_PAGE, sm_to, SM_MPOL_MF_MOVE);
+	for (size_t i = 0; i < s.nr; i++)
+		if (i != page && sm_wrong_page(&s, i))
+			ret = sm_fail("moved page %zu has wrong words", i);
+
+	sm_close(&s);
+	sm_write("/proc/sys/vm/compact_memory", "1");
+	if (!sm_kpf(pfn, SM_KPF_HWPOISON) || sm_kpf(pfn, SM_KPF_BUDDY))
+		ret = sm_fail("the page was handed back");
+	/* It was not zeroed: it must not get its alias, nor a new owner. */
+	if (sm_on && unpoison_page(pfn) != -EOPNOTSUPP)
+		ret = sm_fail("the page lets itself be unpoisoned");
+	return ret;
+}
+
+/* ------------------------------------- M21: hibernation and suspend */
+
+static int test_hibernation(void)
+{
+	char disk[64];
+	struct secret s;
+	int err;
+
+	if (sm_read("/sys/power/disk", disk, sizeof(disk)) < 0)
+		return sm_skip("no hibernation");
+	if (!strcmp(disk, "[disabled]"))
+		return sm_skip("hibernation is disabled anyway");
+	new_secret(&s, sm_nr, sm_from);
+	sm_move(&s, sm_to);
+	sm_read("/sys/power/disk", disk, sizeof(disk));
+	if (strcmp(disk, "[disabled]"))
+		return sm_fail("hibernation is offered: %s", disk);
+	err = sm_write("/sys/power/state", "disk");
+	if (!err)
+		return sm_fail("hibernation was not refused");
+	sm_note("refused with %s", strerror(-err));
+	sm_close(&s);
+	sm_read("/sys/power/disk", disk, sizeof(disk));
+	if (!strcmp(disk, "[disabled]"))
+		return sm_fail("still disabled without secrets");
+	return KSFT_PASS;
+}
+
+/* pm_test=core: all the way to where the hardware would take over. */
+static int test_suspend(void)
+{
+	char state[64];
+	struct secret s;
+	__u64 *pfns;
+	size_t moved;
+	int err;
+
+	if (!sm_exists("/sys/power/pm_test"))
+		return sm_skip("no CONFIG_PM_DEBUG");
+	sm_read("/sys/power/state", state, sizeof(state));
+	new_secret(&s, sm_nr, sm_from);
+	sm_move(&s, sm_to);
+	pfns = sm_pfns(&s);
+	moved = sm_on_node(&s, sm_to);
+	sm_write("/sys/module/suspend/parameters/pm_test_delay", "1");
+	sm_write("/sys/power/pm_test", "core");
+	err = sm_write("/sys/power/state", strstr(state, "mem") ? "mem" :
+		       "freeze");
+	sm_write("/sys/power/pm_test", "none");
+	if (err)
+		return sm_fail("suspend (%s): %s", state, strerror(-err));
+	if (sm_moved(&s, pfns))
+		return sm_fail("pages moved");
+	if (sm_wrong(&s))
+		return sm_fail("%zu wrong words", sm_wrong(&s));
+	if (sm_on && (sm_move(&s, sm_from) || sm_move(&s, sm_to)))
+		return sm_fail("pages no longer move");
+	return verdict(&s, moved);
+}
+
+/* -------------------------------------------------------------------- */
+
+static const struct sm_test tests[] = {
+	{ .on = "M14: move_pages(2) moves every page, content intact",
+	  .off = "M22: move_pages(2) moves none, content intact",
+	  .fn = test_move_pages },
+	{ .on = "M14: mbind(2) with MPOL_MF_MOVE moves every page",
+	  .off = "M22: mbind(2) moves none",
+	  .fn = test_mbind },
+	{ .on = "M14: migrate_pages(2) moves every page",
+	  .off = "M22: migrate_pages(2) moves none",
+	  .fn = test_migrate_pages },
+	{ .on = "M14: pages follow cpuset.mems",
+	  .off = "M22: pages stay when cpuset.mems changes",
+	  .fn = test_cpuset },
+	{ .on = "M14: pages that several processes map move for all of them",
+	  .off = "M22: pages that several processes map stay",
+	  .fn = test_shared },
+	{ .on = "M14: another process moves the pages",
+	  .off = "M22: another process moves none",
+	  .fn = test_other_process },
+	{ .on = "M14: compact_memory moves pages",
+	  .off = "M22: compact_memory moves none",
+	  .fn = test_compact_memory },
+	{ .on = "M14: compaction of one node moves pages",
+	  .off = "M22: compaction of one node moves none",
+	  .fn = test_compact_node },
+	{ .on = "M14: proactive compaction by kcompactd moves pages",
+	  .off = "M22: proactive compaction moves none",
+	  .fn = test_compact_proactive },
+	{ .on = "M14: direct compaction for huge pages moves pages",
+	  .off = "M22: direct compaction moves none",
+	  .fn = test_compact_direct },
+	{ .on = "M14: a ZONE_MOVABLE block full of secret pages goes offline",
+	  .off = "M22: no secret page is in ZONE_MOVABLE",
+	  .fn = test_offline, .seconds = 300 },
+	{ .on = "M14: a CMA allocation moves the pages in its way",
+	  .off = "M22: no secret page is in a CMA area",
+	  .fn = test_cma },
+	{ .on = "M14: soft offline through sysfs moves the page",
+	  .off = "M22: soft offline fails with -EBUSY",
+	  .fn = test_soft_offline },
+	{ .on = "M20: soft offline of a page mapped nowhere loses nothing",
+	  .off = "M22: soft offline of a page mapped nowhere fails",
+	  .fn = test_soft_offline_unmapped },
+	{ .both = "M18: MADV_SOFT_OFFLINE and MADV_HWPOISON are refused",
+	  .fn = test_madvise_inject },
+	{ .on = "M2: a page stays unevictable, and keeps its flags, when it moves",
+	  .off = "M22: pages are unevictable",
+	  .fn = test_unevictable },
+	{ .on = "M2: secret pages come from movable pageblocks",
+	  .off = "M22: secret pages come from unmovable pageblocks",
+	  .fn = test_pageblocks },
+	{ .on = "M3: an extra reference gives -EAGAIN and no effect",
+	  .fn = test_fail_refs },
+	{ .on = "M11: a page-table split that fails changes nothing",
+	  .fn = test_fail_split },
+	{ .on = "M11: a direct-map zap that fails changes nothing",
+	  .fn = test_fail_zap },
+	{ .on = "M12: a machine check in the copy fails, changes nothing",
+	  .fn = test_fail_copy },
+	{ .on = "M11: a switch of the mapping that fails changes nothing",
+	  .fn = test_fail_switch },
+	{ .on = "M15: at most 0.05 TLB shootdowns per page in a batch of 512",
+	  .fn = test_shootdowns },
+	{ .on = "M16: node counters follow the page",
+	  .off = "M22: node counters stay",
+	  .fn = test_counters },
+	{ .on = "M16: no trace of mlock(2) on a page that moved",
+	  .off = "M22: mlock(2) has no effect",
+	  .fn = test_mlock },
+	{ .on = "M16: RLIMIT_MEMLOCK counts moved pages once",
+	  .off = "M22: RLIMIT_MEMLOCK counts pages",
+	  .fn = test_rlimit },
+	{ .on = "M16: the memcg charge and statistics follow the page",
+	  .off = "M22: the memcg charge stays",
+	  .fn = test_memcg },
+	{ .on = "M16: a moved page mapped nowhere stays in the page cache",
+	  .off = "M22: a page mapped nowhere stays in the page cache",
+	  .fn = test_unmapped_stays },
+	{ .on = "M16: read-only and inaccessible mappings move",
+	  .off = "M22: read-only and inaccessible mappings stay",
+	  .fn = test_read_only },
+	{ .on = "M11: after close every page has its alias again",
+	  .fn = test_close },
+	{ .on = "M10: freed pages are zeroed and ordinary",
+	  .off = "M22: freed pages are zeroed and ordinary",
+	  .fn = test_reuse },
+	{ .on = "M17: NUMA balancing leaves secret pages alone",
+	  .fn = test_numa_balancing },
+	{ .both = "M17: KSM does not merge secret pages",
+	  .fn = test_ksm },
+	{ .both = "M17: nothing reclaims secret pages",
+	  .fn = test_reclaim },
+	{ .both = "M21: hibernation is refused while secrets exist",
+	  .fn = test_hibernation },
+	{ .on = "M21: suspend keeps the secrets, and they still move",
+	  .off = "M22: suspend keeps the secrets",
+	  .fn = test_suspend },
+	{ .both = "M20: a memory error costs one page, for good",
+	  .fn = test_hwpoison },
+};
+
+int main(int argc, char **argv)
+{
+	return sm_main(argc, argv, tests, ARRAY_SIZE(tests));
+}

@@ -1,0 +1,1039 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Shared by the secretmem_*.c tests: secret pages whose every word is known,
+ * where they are, what the kernel counts, and a runner for one function per
+ * property.
+ *
+ * No test keeps a copy of a secret: each word is computed from its seed, its
+ * page and its place in the page, in registers, when written and when checked.
+ */
+#ifndef _SECRETMEM_TEST_H
+#define _SECRETMEM_TEST_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <sys/uio.h>
+#include <linux/elf.h>
+#include <linux/io_uring.h>
+#include <linux/types.h>
+
+#include "kselftest.h"
+
+#ifndef __NR_memfd_secret
+#define __NR_memfd_secret	447
+#endif
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE	23
+#endif
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT		21
+#endif
+
+#define SM_PAGE			4096UL
+#define SM_WORDS		(SM_PAGE / sizeof(__u64))
+
+/* <linux/mempolicy.h> and <numaif.h> need not be installed. */
+#define SM_MPOL_DEFAULT		0
+#define SM_MPOL_PREFERRED	1
+#define SM_MPOL_BIND		2
+#define SM_MPOL_MF_MOVE		0x2
+#define SM_MPOL_MF_MOVE_ALL	0x4
+
+#ifndef BIT_ULL
+#define BIT_ULL(nr)		(1ULL << (nr))
+#endif
+
+#define SM_KPF_UPTODATE		3
+#define SM_KPF_LRU		5
+#define SM_KPF_BUDDY		10
+#define SM_KPF_MMAP		11
+#define SM_KPF_ANON		12
+#define SM_KPF_SWAPCACHE	13
+#define SM_KPF_SWAPBACKED	14
+#define SM_KPF_UNEVICTABLE	18
+#define SM_KPF_HWPOISON		19
+
+#define SM_DEBUGFS		"/sys/kernel/debug/"
+#define SM_NODES		"/sys/devices/system/node/"
+#define SM_MEMORY		"/sys/devices/system/memory/"
+
+/* ------------------------------------------------------------------ files */
+
+static inline int sm_write(const char *path, const char *val)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, val, strlen(val)) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+static inline __printf(2, 3)
+int sm_writef(const char *path, const char *fmt, ...)
+{
+	char buf[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(buf, sizeof(buf), fmt, ap);
+	va_end(ap);
+	return sm_write(path, buf);
+}
+
+/* Read a small file as a string without its last newline; length or -errno. */
+static inline int sm_read(const char *path, char *buf, size_t len)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t got = 0;
+	ssize_t n;
+
+	buf[0] = 0;
+	if (fd < 0)
+		return -errno;
+	while (got < len - 1 && (n = read(fd, buf + got, len - 1 - got)) > 0)
+		got += n;
+	close(fd);
+	if (got && buf[got - 1] == '\n')
+		got--;
+	buf[got] = 0;
+	return got;
+}
+
+static inline long long sm_read_num(const char *path)
+{
+	char buf[64];
+
+	return sm_read(path, buf, sizeof(buf)) > 0 ? strtoll(buf, NULL, 0) : -1;
+}
+
+static inline bool sm_exists(const char *path)
+{
+	return !access(path, F_OK);
+}
+
+/* The number after @name in a file of "name number" lines; -1: no such name. */
+static inline long long sm_stat(const char *path, const char *name)
+{
+	size_t len = strlen(name);
+	long long val = -1;
+	char line[256];
+	FILE *f = fopen(path, "re");
+
+	if (!f)
+		return -1;
+	while (fgets(line, sizeof(line), f)) {
+		if (strncmp(line, name, len) || line[len] != ' ')
+			continue;
+		val = strtoll(line + len, NULL, 10);
+		break;
+	}
+	fclose(f);
+	return val;
+}
+
+static inline long long sm_vmstat(const char *name)
+{
+	return sm_stat("/proc/vmstat", name);
+}
+
+/* Fold what each CPU still holds back into the counters. */
+static inline void sm_stat_refresh(void)
+{
+	char buf[64];
+
+	sm_read("/proc/sys/vm/stat_refresh", buf, sizeof(buf));
+}
+
+static inline long long sm_node_vmstat(int node, const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), SM_NODES "node%d/vmstat", node);
+	return sm_stat(path, name);
+}
+
+/* A "Node N Name:   123 kB" line of a node's meminfo, in pages. */
+static inline long long sm_node_meminfo(int node, const char *name)
+{
+	char path[128], line[256], key[64];
+	long long val = -1, kb;
+	FILE *f;
+
+	snprintf(path, sizeof(path), SM_NODES "node%d/meminfo", node);
+	f = fopen(path, "re");
+	if (!f)
+		return -1;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "Node %*d %63[^:]: %lld", key, &kb) == 2 &&
+		    !strcmp(key, name)) {
+			val = kb * 1024 / (long long)SM_PAGE;
+			break;
+		}
+	}
+	fclose(f);
+	return val;
+}
+
+static inline double sm_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+static inline void sm_sleep_ms(unsigned int ms)
+{
+	struct timespec ts = { ms / 1000, (ms % 1000) * 1000000L };
+
+	while (nanosleep(&ts, &ts) && errno == EINTR)
+		;
+}
+
+static inline bool sm_cmdline(const char *word)
+{
+	char buf[4096];
+
+	sm_read("/proc/cmdline", buf, sizeof(buf));
+	for (char *p = strtok(buf, "\n "); p; p = strtok(NULL, "\n "))
+		if (!strcmp(p, word))
+			return true;
+	return false;
+}
+
+/*
+ * Secret pages are to move on a kernel that has the ephmap, unless it was
+ * switched off on the command line. Anything else is stock behaviour (M22).
+ */
+static inline bool sm_ephmap_on(void)
+{
+	return sm_vmstat("ephmap_sessions") >= 0 && !sm_cmdline("ephmap=off");
+}
+
+/* ------------------------------------------------------------ the secrets */
+
+/* Accesses that happen, each time. */
+#define sm_get(p)		__atomic_load_n(p, __ATOMIC_RELAXED)
+#define sm_set(p, val)		__atomic_store_n(p, val, __ATOMIC_RELAXED)
+
+/*
+ * Each word of each page differs from any other. The top three bytes are the
+ * seed's tag: a search of all memory for the tag finds every word, wherever
+ * it was copied to.
+ */
+static inline __u64 sm_tag(__u64 seed)
+{
+	return ((seed * 0x9e3779b97f4a7c15ULL) >> 40) | 0x800001ULL;
+}
+
+static inline __u64 sm_word(__u64 seed, __u64 page, __u64 i)
+{
+	__u64 x = seed + (page * SM_WORDS + i) * 0x9e3779b97f4a7c15ULL;
+
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+	x ^= x >> 31;
+	return (sm_tag(seed) << 40) | (x & 0xffffffffffULL);
+}
+
+struct secret {
+	int		fd;
+	size_t		nr;		/* pages */
+	__u64	seed;
+	__u64	*mem;
+};
+
+static inline int sm_memfd_secret(void)
+{
+	return syscall(__NR_memfd_secret, O_CLOEXEC);
+}
+
+static inline void *sm_page(const struct secret *s, size_t page)
+{
+	return (char *)s->mem + page * SM_PAGE;
+}
+
+static inline void sm_fill_page(const struct secret *s, size_t page)
+{
+	__u64 *p = sm_page(s, page);
+
+	for (unsigned int i = 0; i < SM_WORDS; i++)
+		sm_set(&p[i], sm_word(s->seed, page, i));
+}
+
+static inline size_t sm_wrong_page(const struct secret *s, size_t page)
+{
+	__u64 *p = sm_page(s, page);
+	size_t wrong = 0;
+
+	for (unsigned int i = 0; i < SM_WORDS; i++)
+		wrong += sm_get(&p[i]) != sm_word(s->seed, page, i);
+	return wrong;
+}
+
+/* How many words of all pages are not what was written. */
+static inline size_t sm_wrong(const struct secret *s)
+{
+	size_t wrong = 0;
+
+	for (size_t page = 0; page < s->nr; page++)
+		wrong += sm_wrong_page(s, page);
+	return wrong;
+}
+
+/* Whether a buffer holds a word of any of the pages. */
+static inline bool sm_leaked(const struct secret *s, const void *buf,
+			     size_t len)
+{
+	const __u64 tag = sm_tag(s->seed);
+	__u64 w;
+
+	for (size_t off = 0; off + sizeof(w) <= len; off++) {
+		memcpy(&w, (const char *)buf + off, sizeof(w));
+		if (w >> 40 != tag)
+			continue;
+		for (size_t page = 0; page < s->nr; page++)
+			for (unsigned int i = 0; i < SM_WORDS; i++)
+				if (w == sm_word(s->seed, page, i))
+					return true;
+	}
+	return false;
+}
+
+static inline int sm_map(struct secret *s)
+{
+	void *mem = mmap(NULL, s->nr * SM_PAGE, PROT_READ | PROT_WRITE,
+			 MAP_SHARED, s->fd, 0);
+
+	if (mem == MAP_FAILED)
+		return -errno;
+	s->mem = mem;
+	return 0;
+}
+
+static inline void sm_unmap(struct secret *s)
+{
+	if (s->mem)
+		munmap(s->mem, s->nr * SM_PAGE);
+	s->mem = NULL;
+}
+
+static inline int sm_open(struct secret *s, size_t nr)
+{
+	static unsigned int count;
+	int err;
+
+	memset(s, 0, sizeof(*s));
+	s->nr = nr;
+	s->seed = ((__u64)getpid() << 32) + ++count;
+	s->fd = sm_memfd_secret();
+	if (s->fd < 0)
+		return -errno;
+	if (ftruncate(s->fd, nr * SM_PAGE))
+		err = -errno;
+	else
+		err = sm_map(s);
+	if (err)
+		close(s->fd);
+	return err;
+}
+
+static inline void sm_close(struct secret *s)
+{
+	sm_unmap(s);
+	if (s->fd >= 0)
+		close(s->fd);
+	s->fd = -1;
+}
+
+/* ------------------------------------------------------------------ nodes */
+
+static inline long sm_bind_task(int node)
+{
+	unsigned long mask = 1UL << node;
+
+	if (node < 0)
+		return syscall(__NR_set_mempolicy, SM_MPOL_DEFAULT, NULL, 0);
+	return syscall(__NR_set_mempolicy, SM_MPOL_BIND, &mask,
+		       8 * sizeof(mask));
+}
+
+/* The same, but other nodes will do when this one is full. */
+static inline long sm_prefer_node(int node)
+{
+	unsigned long mask = 1UL << node;
+
+	return syscall(__NR_set_mempolicy, SM_MPOL_PREFERRED, &mask,
+		       8 * sizeof(mask));
+}
+
+static inline long sm_mbind(void *mem, size_t len, int node, unsigned int flags)
+{
+	unsigned long mask = 1UL << node;
+
+	return syscall(__NR_mbind, mem, len, SM_MPOL_BIND, &mask,
+		       8 * sizeof(mask), flags);
+}
+
+/* Secret pages come from where the task's policy says: the VMA has none. */
+static inline int sm_new(struct secret *s, size_t nr, int node)
+{
+	int err = sm_open(s, nr);
+
+	if (err)
+		return err;
+	sm_bind_task(node);
+	for (size_t page = 0; page < nr; page++)
+		sm_fill_page(s, page);
+	sm_bind_task(-1);
+	return 0;
+}
+
+/*
+ * move_pages(2) of @nr pages; returns what it returns: 0 all moved, above 0
+ * how many were not, below 0 an error.
+ */
+static inline long sm_move_pid(pid_t pid, void *mem, size_t nr, int node,
+			       int flags)
+{
+	void **addr = calloc(nr, sizeof(*addr));
+	int *nodes = calloc(nr, sizeof(*nodes));
+	int *status = calloc(nr, sizeof(*status));
+	long ret = -ENOMEM;
+
+	/* With allocations made to fail, this may be one of them. */
+	if (!addr || !nodes || !status)
+		goto out;
+	for (size_t i = 0; i < nr; i++) {
+		addr[i] = (char *)mem + i * SM_PAGE;
+		nodes[i] = node;
+	}
+	ret = syscall(__NR_move_pages, pid, nr, addr, nodes, status, flags);
+	if (ret < 0)
+		ret = -errno;
+	for (size_t i = 0; !ret && i < nr; i++)
+		ret = status[i] < 0 ? status[i] : 0;
+out:
+	free(addr);
+	free(nodes);
+	free(status);
+	return ret;
+}
+
+static inline long sm_move(const struct secret *s, int node)
+{
+	return sm_move_pid(0, s->mem, s->nr, node, SM_MPOL_MF_MOVE);
+}
+
+/* How many of the pages are on a node. */
+static inline size_t sm_on_node(const struct secret *s, int node)
+{
+	void **addr = calloc(s->nr, sizeof(*addr));
+	int *status = calloc(s->nr, sizeof(*status));
+	size_t count = 0;
+
+	for (size_t i = 0; i < s->nr; i++)
+		addr[i] = sm_page(s, i);
+	if (!syscall(__NR_move_pages, 0, s->nr, addr, NULL, status, 0))
+		for (size_t i = 0; i < s->nr; i++)
+			count += status[i] == node;
+	free(addr);
+	free(status);
+	return count;
+}
+
+/* ------------------------------------------------------- physical pages */
+
+static inline __u64 sm_pfn(void *addr)
+{
+	__u64 entry = 0;
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return 0;
+	if (pread(fd, &entry, sizeof(entry),
+		  (uintptr_t)addr / SM_PAGE * sizeof(entry)) != sizeof(entry))
+		entry = 0;
+	close(fd);
+	return entry >> 63 ? entry & ((1ULL << 55) - 1) : 0;
+}
+
+/* The pfn of each page, 0 where none is mapped; the caller frees it. */
+static inline __u64 *sm_pfns(const struct secret *s)
+{
+	__u64 *pfns = calloc(s->nr, sizeof(*pfns));
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	size_t len = s->nr * sizeof(*pfns);
+
+	if (fd < 0)
+		return pfns;
+	if (pread(fd, pfns, len, (uintptr_t)s->mem / SM_PAGE *
+		  sizeof(*pfns)) != (ssize_t)len)
+		memset(pfns, 0, len);
+	close(fd);
+	for (size_t i = 0; i < s->nr; i++)
+		pfns[i] = pfns[i] >> 63 ? pfns[i] & ((1ULL << 55) - 1) : 0;
+	return pfns;
+}
+
+/* How many pages are elsewhere than @old says. */
+static inline size_t sm_moved(const struct secret *s, const __u64 *old)
+{
+	__u64 *pfns = sm_pfns(s);
+	size_t moved = 0;
+
+	for (size_t i = 0; i < s->nr; i++)
+		moved += pfns[i] && pfns[i] != old[i];
+	free(pfns);
+	return moved;
+}
+
+/* How many pages lie in [first, end). */
+static inline size_t sm_in_range(const struct secret *s, __u64 first,
+				 __u64 end)
+{
+	__u64 *pfns = sm_pfns(s);
+	size_t count = 0;
+
+	for (size_t i = 0; i < s->nr; i++)
+		count += pfns[i] >= first && pfns[i] < end;
+	free(pfns);
+	return count;
+}
+
+static inline __u64 sm_kpageflags(__u64 pfn)
+{
+	__u64 flags = 0;
+	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return 0;
+	if (pread(fd, &flags, sizeof(flags), pfn * sizeof(flags)) !=
+	    sizeof(flags))
+		flags = 0;
+	close(fd);
+	return flags;
+}
+
+static inline bool sm_kpf(__u64 pfn, unsigned int bit)
+{
+	return sm_kpageflags(pfn) >> bit & 1;
+}
+
+/*
+ * Where /proc/kcore has the direct map's alias of a physical address;
+ * returns the alias, 0: none.
+ */
+static inline __u64 sm_kcore_find(int fd, __u64 phys, __u64 *offset)
+{
+	struct elf64_hdr ehdr;
+	struct elf64_phdr phdr;
+
+	if (pread(fd, &ehdr, sizeof(ehdr), 0) != sizeof(ehdr))
+		return 0;
+	for (int i = 0; i < ehdr.e_phnum; i++) {
+		if (pread(fd, &phdr, sizeof(phdr), ehdr.e_phoff +
+			  i * sizeof(phdr)) != sizeof(phdr))
+			return 0;
+		/* Kernel text is mapped a second time, at the top. */
+		if (phdr.p_type != PT_LOAD || phdr.p_paddr == (__u64)-1 ||
+		    phdr.p_vaddr >= 0xffffffff80000000ULL)
+			continue;
+		if (phys < phdr.p_paddr ||
+		    phys >= phdr.p_paddr + phdr.p_memsz)
+			continue;
+		*offset = phdr.p_offset + (phys - phdr.p_paddr);
+		return phdr.p_vaddr + (phys - phdr.p_paddr);
+	}
+	return 0;
+}
+
+/* --------------------------------------------------------- memory blocks */
+
+static inline __u64 sm_block_pages(void)
+{
+	char buf[64];
+
+	if (sm_read(SM_MEMORY "block_size_bytes", buf, sizeof(buf)) <= 0)
+		return 0;
+	return strtoull(buf, NULL, 16) / SM_PAGE;
+}
+
+static inline int sm_block_get(unsigned int block, const char *file, char *buf,
+			       size_t len)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), SM_MEMORY "memory%u/%s", block, file);
+	return sm_read(path, buf, len);
+}
+
+static void sm_block_alarm(int sig)
+{
+	(void)sig;
+}
+
+/* Offlining goes on until a signal comes: give it @seconds. */
+static inline int sm_block_set(unsigned int block, const char *state,
+			       unsigned int seconds)
+{
+	struct sigaction sa = { .sa_handler = sm_block_alarm }, old;
+	char path[128];
+	int err;
+
+	sigaction(SIGALRM, &sa, &old);
+	alarm(seconds);
+	snprintf(path, sizeof(path), SM_MEMORY "memory%u/state", block);
+	err = sm_write(path, state);
+	alarm(0);
+	sigaction(SIGALRM, &old, NULL);
+	return err;
+}
+
+static inline bool sm_block_on_node(unsigned int block, int node)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), SM_NODES "node%d/memory%u", node, block);
+	return sm_exists(path);
+}
+
+static inline bool sm_block_is(unsigned int block, const char *file,
+			       const char *val)
+{
+	char buf[64];
+
+	return sm_block_get(block, file, buf, sizeof(buf)) > 0 &&
+	       !strcmp(buf, val);
+}
+
+/*
+ * A memory block of @node that is wholly ZONE_MOVABLE, made from an ordinary
+ * one where there is none; -1: impossible here. *made says it has to be put
+ * back by sm_block_restore().
+ */
+static inline int sm_block_movable(int node, bool *made)
+{
+	int max = -1, found = -1;
+	char printk[64];
+	struct dirent *d;
+	unsigned int n;
+	DIR *dir;
+
+	*made = false;
+	dir = opendir(SM_MEMORY);
+	if (!dir)
+		return -1;
+	while ((d = readdir(dir))) {
+		if (sscanf(d->d_name, "memory%u", &n) != 1)
+			continue;
+		if (sm_block_on_node(n, node) && (int)n > max)
+			max = n;
+	}
+	closedir(dir);
+
+	/* A block with a hole never goes offline: see if it does. */
+	for (int b = max; b >= 0; b--)
+		if (sm_block_on_node(b, node) &&
+		    sm_block_is(b, "state", "online") &&
+		    sm_block_is(b, "valid_zones", "Movable") &&
+		    !sm_block_set(b, "offline", 20) &&
+		    !sm_block_set(b, "online_movable", 20))
+			return b;
+
+	/* What cannot be offlined is described at length. */
+	sm_read("/proc/sys/kernel/printk", printk, sizeof(printk));
+	sm_write("/proc/sys/kernel/printk", "4");
+	for (int b = max, tries = 0; b >= 0 && tries < 4; b--) {
+		if (!sm_block_on_node(b, node) ||
+		    !sm_block_is(b, "state", "online"))
+			continue;
+		/* A block over two nodes cannot be offlined. */
+		if (node > 0 && sm_block_on_node(b, node - 1))
+			continue;
+		tries++;
+		if (sm_block_set(b, "offline", 20))
+			continue;
+		if (!sm_block_set(b, "online_movable", 20)) {
+			*made = true;
+			found = b;
+			break;
+		}
+		sm_block_set(b, "online", 20);
+	}
+	sm_write("/proc/sys/kernel/printk", printk);
+	return found;
+}
+
+static inline void sm_block_restore(unsigned int block, bool made)
+{
+	if (!made)
+		return;
+	if (sm_block_is(block, "state", "online") &&
+	    sm_block_set(block, "offline", 20))
+		return;
+	sm_block_set(block, "online_kernel", 20);
+}
+
+/* ---------------------------------------------------------------- ballast */
+
+struct ballast {
+	void	*mem;
+	size_t	len;
+	int	ring;		/* holds it in place */
+};
+
+/* The sum over a node's zones, or of one @zone, of a line of /proc/zoneinfo. */
+static inline size_t __sm_zoneinfo(int node, const char *zone, const char *name)
+{
+	char line[256], key[32];
+	bool here = false;
+	size_t sum = 0;
+	long val;
+	int n;
+	FILE *f = fopen("/proc/zoneinfo", "re");
+
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "Node %d, zone %31s", &n, key) == 2)
+			here = n == node && (!zone || !strcmp(key, zone));
+		else if (here && sscanf(line, " %31s %ld", key, &val) == 2 &&
+			 !strcmp(key, name))
+			sum += val;
+	}
+	fclose(f);
+	return sum;
+}
+
+static inline size_t sm_zoneinfo(int node, const char *name)
+{
+	return __sm_zoneinfo(node, NULL, name);
+}
+
+/*
+ * The free pages that a node keeps for the kernel: with less than that an
+ * allocation bound to the node meets the OOM killer.
+ */
+static inline size_t sm_node_reserve(int node)
+{
+	return sm_zoneinfo(node, "high");
+}
+
+/*
+ * Ballast that is pinned does not move: compaction has nothing else to do
+ * than what the test is about. Pins are for whole gigabytes.
+ */
+static inline void sm_ballast_pin(struct ballast *b, size_t len)
+{
+	struct io_uring_params params = {};
+	struct iovec iov[64];
+	unsigned int n = 0;
+
+	for (size_t off = 0; off < len && n < ARRAY_SIZE(iov); n++) {
+		iov[n].iov_base = (char *)b->mem + off;
+		iov[n].iov_len = len - off < 1UL << 30 ? len - off : 1UL << 30;
+		off += iov[n].iov_len;
+	}
+	b->ring = syscall(__NR_io_uring_setup, 4, &params);
+	if (b->ring >= 0 && n &&
+	    syscall(__NR_io_uring_register, b->ring, IORING_REGISTER_BUFFERS,
+		    iov, n))
+		ksft_print_msg("ballast is not pinned: %s\n", strerror(errno));
+}
+
+/* Take the free memory of a node but for @leave pages and its reserve. */
+static inline bool sm_ballast_take(struct ballast *b, int node, size_t leave)
+{
+	long long nr_free = sm_node_meminfo(node, "MemFree");
+	size_t off, len;
+
+	b->ring = 0;
+	leave += sm_node_reserve(node);
+	b->mem = NULL;
+	if (nr_free <= (long long)leave)
+		return true;
+	b->len = (nr_free - leave) * SM_PAGE;
+	b->mem = mmap(NULL, b->len, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (b->mem == MAP_FAILED)
+		return false;
+	madvise(b->mem, b->len, MADV_HUGEPAGE);
+	sm_mbind(b->mem, b->len, node, 0);
+	/* In steps: the kernel may need some meanwhile. */
+	for (off = 0; off < b->len; off += len) {
+		len = b->len - off < 4UL << 20 ? b->len - off : 4UL << 20;
+		if (sm_node_meminfo(node, "MemFree") < (long long)leave)
+			break;
+		if (madvise((char *)b->mem + off, len, MADV_POPULATE_WRITE))
+			break;
+	}
+	sm_ballast_pin(b, off);
+	return true;
+}
+
+static inline void sm_ballast_drop(struct ballast *b)
+{
+	if (b->ring > 0) {
+		syscall(__NR_io_uring_register, b->ring,
+			IORING_UNREGISTER_BUFFERS, NULL, 0);
+		close(b->ring);
+	}
+	b->ring = 0;
+	if (b->mem && b->mem != MAP_FAILED)
+		munmap(b->mem, b->len);
+	b->mem = NULL;
+}
+
+/* ----------------------------------------------------------------- runner */
+
+/*
+ * One function per property. It returns a kselftest code and says in sm_note()
+ * what it saw. Each runs in a child of its own: a crash, a policy or a control
+ * group of one test does not reach the next.
+ */
+struct sm_test {
+	const char	*on;	/* the property; NULL: not with the ephmap */
+	const char	*off;	/* the property of a stock kernel (M22) */
+	const char	*both;	/* or: the property of any kernel */
+	int		(*fn)(void);
+	unsigned int	seconds;	/* until it counts as hung; 0: 120 */
+};
+
+struct sm_shared {
+	char	note[512];
+};
+
+static struct sm_shared *sm_shared;
+static bool sm_on;		/* the ephmap is there: secret pages move */
+static bool sm_long;		/* -l: sizes and times for a fast machine */
+static size_t sm_nr = 256;	/* -p: pages in an ordinary test */
+static int sm_from, sm_to = 1;	/* two nodes with memory */
+
+static inline __printf(1, 2)
+void sm_note(const char *fmt, ...)
+{
+	size_t len = strlen(sm_shared->note);
+	va_list ap;
+
+	if (len) {
+		snprintf(sm_shared->note + len,
+			 sizeof(sm_shared->note) - len, "; ");
+		len = strlen(sm_shared->note);
+	}
+	va_start(ap, fmt);
+	vsnprintf(sm_shared->note + len, sizeof(sm_shared->note) - len,
+		  fmt, ap);
+	va_end(ap);
+}
+
+static inline char const *sm_test_name(const struct sm_test *t)
+{
+	if (t->both)
+		return t->both;
+	return sm_on ? t->on : t->off;
+}
+
+#define sm_skip(...) ({ sm_note(__VA_ARGS__); KSFT_SKIP; })
+#define sm_fail(...) ({ sm_note(__VA_ARGS__); KSFT_FAIL; })
+#define sm_pass(...) ({ sm_note(__VA_ARGS__); KSFT_PASS; })
+
+static inline int sm_run_child(const struct sm_test *t)
+{
+	unsigned int limit = t->seconds ? t->seconds : 120;
+	double end = sm_now() + limit * (sm_long ? 10 : 1);
+	int status;
+	pid_t pid;
+
+	sm_shared->note[0] = 0;
+	fflush(stdout);
+	pid = fork();
+	if (pid < 0)
+		return sm_fail("fork: %s", strerror(errno));
+	if (!pid) {
+		setpgid(0, 0);
+		exit(t->fn());
+	}
+	setpgid(pid, pid);
+	while (!waitpid(pid, &status, WNOHANG)) {
+		if (sm_now() > end) {
+			kill(-pid, SIGKILL);
+			waitpid(pid, &status, 0);
+			return sm_fail("no end after %u s", limit);
+		}
+		sm_sleep_ms(10);
+	}
+	/* Whatever it left running must not disturb the next one. */
+	kill(-pid, SIGKILL);
+	if (WIFSIGNALED(status))
+		return sm_fail("killed by signal %d", WTERMSIG(status));
+	return WEXITSTATUS(status);
+}
+
+static inline int sm_find_nodes(void)
+{
+	char buf[64];
+	int nodes[2], count = 0;
+
+	for (int n = 0; n < 64 && count < 2; n++) {
+		snprintf(buf, sizeof(buf), SM_NODES "node%d", n);
+		if (sm_exists(buf) && sm_node_meminfo(n, "MemTotal") > 0)
+			nodes[count++] = n;
+	}
+	if (count == 2) {
+		sm_from = nodes[0];
+		sm_to = nodes[1];
+	}
+	return count;
+}
+
+/*
+ * What is freed has to be there for all to see, and not kept by one CPU or
+ * in a reserve, for a test that counts free pages or needs single ones.
+ */
+static struct {
+	const char *path;
+	const char *val;
+	long long before;
+} sm_tunables[] = {
+	{ "/proc/sys/vm/percpu_pagelist_high_fraction", "10000", 0 },
+	{ "/proc/sys/vm/min_free_kbytes", "4096", 0 },
+};
+
+static inline void sm_remember(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(sm_tunables); i++)
+		sm_tunables[i].before = sm_read_num(sm_tunables[i].path);
+}
+
+/* For each test: khugepaged has its own mind when memory comes and goes. */
+static inline void sm_tune(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(sm_tunables); i++)
+		sm_write(sm_tunables[i].path, sm_tunables[i].val);
+}
+
+static inline void sm_untune(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(sm_tunables); i++)
+		sm_writef(sm_tunables[i].path, "%lld", sm_tunables[i].before);
+}
+
+static inline void sm_help(const char *prog)
+{
+	printf("usage: %s [-l] [-p pages] [-t text] [-L]\n"
+	       "  -l        long: larger sizes and times\n"
+	       "  -p pages  secret pages in each test (default %zu)\n"
+	       "  -t text   only the properties whose name contains the text\n"
+	       "  -L        list the properties\n", prog, sm_nr);
+}
+
+static inline int sm_main(int argc, char **argv, const struct sm_test *tests,
+			  size_t nr_tests)
+{
+	struct rlimit rlim = { RLIM_INFINITY, RLIM_INFINITY };
+	const char *only = NULL;
+	unsigned int plan = 0;
+	bool list = false;
+	int c, fd;
+
+	while ((c = getopt(argc, argv, "lp:t:Lh")) != -1) {
+		switch (c) {
+		case 'l':
+			sm_long = true;
+			sm_nr = 2048;
+			break;
+		case 'p':
+			sm_nr = strtoul(optarg, NULL, 0);
+			break;
+		case 't':
+			only = optarg;
+			break;
+		case 'L':
+			list = true;
+			break;
+		default:
+			sm_help(argv[0]);
+			return c == 'h' ? 0 : 2;
+		}
+	}
+
+	sm_on = sm_ephmap_on();
+	if (list)
+		sm_on = true;
+	for (size_t i = 0; i < nr_tests; i++) {
+		const char *name = sm_test_name(&tests[i]);
+
+		if (!name || (only && !strstr(name, only)))
+			continue;
+		if (list)
+			printf("%s\n", name);
+		plan++;
+	}
+	if (list)
+		return 0;
+
+	ksft_print_header();
+	if (geteuid())
+		ksft_exit_skip("needs root\n");
+	setrlimit(RLIMIT_MEMLOCK, &rlim);
+	fd = sm_memfd_secret();
+	if (fd < 0)
+		ksft_exit_skip("memfd_secret: %s\n", strerror(errno));
+	close(fd);
+	if (sm_find_nodes() < 2)
+		ksft_exit_skip("needs two NUMA nodes with memory\n");
+
+	sm_remember();
+	sm_shared = mmap(NULL, sizeof(*sm_shared), PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ksft_print_msg("ephmap: %s, %zu pages, nodes %d and %d\n",
+		       sm_on ? "on" : "off", sm_nr, sm_from, sm_to);
+	ksft_set_plan(plan);
+	for (size_t i = 0; i < nr_tests; i++) {
+		const char *name = sm_test_name(&tests[i]);
+		double start = sm_now();
+		int code;
+
+		if (!name || (only && !strstr(name, only)))
+			continue;
+		sm_tune();
+		code = sm_run_child(&tests[i]);
+		if (code != KSFT_PASS && code != KSFT_SKIP)
+			code = KSFT_FAIL;
+		ksft_test_result_report(code, "%s%s%s (%.1f s)\n", name,
+					sm_shared->note[0] ? ": " : "",
+					sm_shared->note, sm_now() - start);
+	}
+	sm_untune();
+	ksft_finished();
+}
+
+#endif /* _SECRETMEM_TEST_H */
