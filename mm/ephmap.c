@@ -17,6 +17,7 @@
 #define pr_fmt(fmt) "ephmap: " fmt
 
 #include <linux/cpuhotplug.h>
+#include <linux/export.h>
 #include <linux/init.h>
 #include <linux/kstrtox.h>
 #include <linux/memcontrol.h>
@@ -37,6 +38,7 @@
 /* === Data ================================================================= */
 
 DEFINE_STATIC_KEY_FALSE(ephmap_key);
+EXPORT_SYMBOL_FOR_MODULES(ephmap_key, "kvm");
 
 DEFINE_PER_CPU(struct ephmap_cpu, ephmap_cpus);
 
@@ -343,6 +345,55 @@ int ephmap_zero_folio(struct folio *folio)
 	}
 	return 0;
 }
+
+/**
+ * ephmap_write_folio() - write to a folio through the ephmap
+ * @folio: The folio; it needs no direct-map alias.
+ * @offset: Where in the folio, in bytes.
+ * @from: What to write; kernel memory, mapped in every mm.
+ * @len: How much, in bytes; it ends within the folio.
+ *
+ * Context: Task context, may sleep between runs of pages.
+ * Return: 0, -EINVAL when the range is not within the folio, -EHWPOISON for a
+ * poisoned page (what precedes its run may be written), or an error of
+ * ephmap_begin().
+ */
+int ephmap_write_folio(struct folio *folio, size_t offset, const void *from,
+		       size_t len)
+{
+	struct ephmap_session session;
+	int err;
+
+	if (offset > folio_size(folio) || len > folio_size(folio) - offset)
+		return -EINVAL;
+
+	while (len) {
+		size_t start = offset_in_page(offset);
+		size_t run = min(len, EPHMAP_MAX_PAGES * PAGE_SIZE - start);
+		void *addr;
+
+		err = ephmap_begin(&session, EPHMAP_PRIVATE);
+		if (err)
+			return err;
+		addr = ephmap_map_folio(&session, folio, offset >> PAGE_SHIFT,
+					PFN_UP(start + run), EPHMAP_RW);
+		if (IS_ERR(addr))
+			err = PTR_ERR(addr);
+		else
+			memcpy(addr + start, from, run);
+		ephmap_end(&session);
+		if (err)
+			return err;
+
+		offset += run;
+		from += run;
+		len -= run;
+		if (len)
+			cond_resched();
+	}
+	return 0;
+}
+EXPORT_SYMBOL_FOR_MODULES(ephmap_write_folio, "kvm");
 
 /* === Debugging ============================================================ */
 

@@ -7,6 +7,7 @@
  */
 #include <linux/debugfs.h>
 #include <linux/ephmap.h>
+#include <linux/export.h>
 #include <linux/fault-inject.h>
 #include <linux/highmem.h>
 #include <linux/mmdebug.h>
@@ -190,6 +191,37 @@ int folio_zap_direct_map(struct folio *folio)
 	return 0;
 }
 
+/**
+ * folios_zap_direct_map() - remove the aliases of many folios
+ * @folios: The folios, linked by their lru, each as for folio_zap_direct_map().
+ *
+ * All or none, at the price of one TLB shootdown.
+ *
+ * Context: Process context, may sleep, like direct_map_batch_zap().
+ * Return: 0; or, with every alias as it was, -ENOMEM, or -EHWPOISON when one of
+ * the folios is poisoned.
+ */
+int folios_zap_direct_map(struct list_head *folios)
+{
+	struct direct_map_batch batch = {};
+	struct folio *folio;
+	int err = 0;
+
+	list_for_each_entry(folio, folios, lru) {
+		err = direct_map_batch_zap(&batch, folio);
+		if (err)
+			break;
+		cond_resched();
+	}
+	direct_map_batch_flush(&batch);
+	if (err) {
+		list_for_each_entry_continue_reverse(folio, folios, lru)
+			folio_restore_direct_map(folio);
+	}
+	return err;
+}
+EXPORT_SYMBOL_FOR_MODULES(folios_zap_direct_map, "kvm");
+
 /* Give the alias back to a folio that was zeroed, or see @err for why not. */
 static void __folio_restore_direct_map(struct folio *folio, int err)
 {
@@ -229,6 +261,7 @@ void folio_restore_direct_map(struct folio *folio)
 {
 	__folio_restore_direct_map(folio, ephmap_zero_folio(folio));
 }
+EXPORT_SYMBOL_FOR_MODULES(folio_restore_direct_map, "kvm");
 
 /* Zero small folios from @folio on, as many as a session can map. */
 static struct folio *zero_small_folios(struct list_head *folios,

@@ -99,6 +99,8 @@ int ephmap_copy_pages(struct ephmap_session *session, struct folio *dst,
 		      struct folio *src, unsigned long first, unsigned int nr);
 int ephmap_copy_folio(struct folio *dst, struct folio *src);
 int ephmap_zero_folio(struct folio *folio);
+int ephmap_write_folio(struct folio *folio, size_t offset, const void *from,
+		       size_t len);
 
 void __ephmap_check_free(struct page *page, unsigned int order);
 
@@ -158,6 +160,12 @@ static inline int ephmap_copy_folio(struct folio *dst, struct folio *src)
 }
 
 static inline int ephmap_zero_folio(struct folio *folio)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int ephmap_write_folio(struct folio *folio, size_t offset,
+				     const void *from, size_t len)
 {
 	return -EOPNOTSUPP;
 }

@@ -24,6 +24,23 @@ static inline bool vma_is_no_direct_map(const struct vm_area_struct *vma)
 }
 
 /**
+ * vma_allows_numa_balancing() - whether NUMA balancing may move a VMA's folios
+ * @vma: The VMA.
+ *
+ * It may not for memory that costs more than a page fault to move: folios
+ * without a direct-map alias, and those of a mapping that is inaccessible to
+ * the host, whose users are not the ones that take the hinting faults.
+ *
+ * Context: Any in which @vma is stable.
+ * Return: false for a VMA of a file with AS_NO_DIRECT_MAP or AS_INACCESSIBLE.
+ */
+static inline bool vma_allows_numa_balancing(const struct vm_area_struct *vma)
+{
+	return !vma_is_no_direct_map(vma) &&
+	       !(vma->vm_file && mapping_inaccessible(vma->vm_file->f_mapping));
+}
+
+/**
  * struct direct_map_batch - folios to be zapped with one TLB shootdown
  * @start: Lowest direct-map address zapped since the last flush.
  * @end: End of the highest.
@@ -60,6 +77,7 @@ static inline bool should_fail_no_direct_map(enum no_direct_map_step step)
 
 bool folio_has_direct_map(struct folio *folio);
 int folio_zap_direct_map(struct folio *folio);
+int folios_zap_direct_map(struct list_head *folios);
 void folio_restore_direct_map(struct folio *folio);
 void folios_restore_direct_map(struct list_head *folios);
 int direct_map_batch_zap(struct direct_map_batch *batch, struct folio *folio);
@@ -73,6 +91,11 @@ static inline bool folio_has_direct_map(struct folio *folio)
 }
 
 static inline int folio_zap_direct_map(struct folio *folio)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int folios_zap_direct_map(struct list_head *folios)
 {
 	return -EOPNOTSUPP;
 }
