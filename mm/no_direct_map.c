@@ -5,6 +5,7 @@
  * the direct map does not reach it. This file is the only one that removes the
  * alias and gives it back. For more info see Documentation/mm/no_direct_map.rst.
  */
+#include <linux/atomic.h>
 #include <linux/debugfs.h>
 #include <linux/ephmap.h>
 #include <linux/export.h>
@@ -60,6 +61,46 @@ static int __init fail_no_direct_map_debugfs(void)
 }
 late_initcall(fail_no_direct_map_debugfs);
 #endif /* CONFIG_FAIL_NO_DIRECT_MAP */
+
+/* === The files ============================================================ */
+
+/* Files that must not be written to a hibernation image. */
+static atomic_t no_direct_map_files;
+
+/**
+ * no_direct_map_file_created() - a file exists that hibernation would leak
+ *
+ * For an owner that has no count of its own to refuse hibernation by.
+ *
+ * Context: Any, before the file has a folio.
+ */
+void no_direct_map_file_created(void)
+{
+	atomic_inc(&no_direct_map_files);
+}
+EXPORT_SYMBOL_FOR_MODULES(no_direct_map_file_created, "kvm");
+
+/**
+ * no_direct_map_file_gone() - undo no_direct_map_file_created()
+ *
+ * Context: Any, after the last folio of the file is zeroed.
+ */
+void no_direct_map_file_gone(void)
+{
+	atomic_dec(&no_direct_map_files);
+}
+EXPORT_SYMBOL_FOR_MODULES(no_direct_map_file_gone, "kvm");
+
+/**
+ * no_direct_map_active() - whether there are files that hibernation would leak
+ *
+ * Context: Any.
+ * Return: true between no_direct_map_file_created() and _gone() of any file.
+ */
+bool no_direct_map_active(void)
+{
+	return atomic_read(&no_direct_map_files);
+}
 
 /* === The alias ============================================================ */
 

@@ -75,6 +75,10 @@ static inline bool should_fail_no_direct_map(enum no_direct_map_step step)
 }
 #endif
 
+void no_direct_map_file_created(void);
+void no_direct_map_file_gone(void);
+bool no_direct_map_active(void);
+
 bool folio_has_direct_map(struct folio *folio);
 int folio_zap_direct_map(struct folio *folio);
 int folios_zap_direct_map(struct list_head *folios);
@@ -84,6 +88,14 @@ int direct_map_batch_zap(struct direct_map_batch *batch, struct folio *folio);
 void direct_map_batch_flush(struct direct_map_batch *batch);
 
 #else /* !CONFIG_NO_DIRECT_MAP */
+
+static inline void no_direct_map_file_created(void) { }
+static inline void no_direct_map_file_gone(void) { }
+
+static inline bool no_direct_map_active(void)
+{
+	return false;
+}
 
 static inline bool folio_has_direct_map(struct folio *folio)
 {
