@@ -143,11 +143,12 @@ static __always_inline int __folio_zap_direct_map(struct folio *folio)
 		err = -ENOMEM;
 	if (unlikely(err)) {
 		/*
-		 * The part of a large folio that is gone needs no split to come
-		 * back, the rest did not change: this cannot fail. No CPU has
-		 * cached that an entry is not present: nothing to flush.
+		 * What is gone needs no split to come back: this cannot fail.
+		 * Where nothing is gone it must not be tried. No CPU has cached
+		 * that an entry is not present: nothing to flush.
 		 */
-		WARN_ON_ONCE(direct_map_set(folio, true));
+		if (folio_test_large(folio) || !folio_has_direct_map(folio))
+			WARN_ON_ONCE(direct_map_set(folio, true));
 	} else {
 		node_stat_mod_folio(folio, NR_NO_DIRECT_MAP,
 				    folio_nr_pages(folio));

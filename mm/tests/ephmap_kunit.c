@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit suite of the ephmap's private scope. The numbers E1 to E10 and M12 are
- * those of the invariants in Documentation/mm/ephmap.rst. What is checked is
- * checked on the real page tables, on the number of pages flushed, and on what an
- * access finds: also inside an outer session, where no CR3 write hides a missing
- * flush on a machine without PCIDs.
+ * KUnit suite of the ephmap's private scope. The numbers E1 to E10 are those of
+ * the invariants in Documentation/mm/ephmap.rst, M9 to M15 those of the
+ * conditions in Documentation/mm/no_direct_map.rst. What is checked is checked
+ * on the real page tables, on the number of pages flushed, and on what an access
+ * finds: also inside an outer session, where no CR3 write hides a missing flush
+ * on a machine without PCIDs.
  */
 #include <kunit/test.h>
 #include <linux/cpu.h>
@@ -730,6 +731,95 @@ static void m10_restore_many(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, dirty, 0);
 }
 
+/* Any range of a folio, and nothing beside it. */
+static void write_folio(struct kunit *test)
+{
+	static const struct { size_t offset, len; } ranges[] = {
+		{ 0, 0 }, { 0, 1 }, { 0, PAGE_SIZE }, { PAGE_SIZE - 1, 2 },
+		{ 17, 3 * PAGE_SIZE }, { 63 * PAGE_SIZE + 5, PAGE_SIZE - 5 },
+		{ 1, EPHMAP_MAX_PAGES * PAGE_SIZE }, { 0, 64 * PAGE_SIZE },
+	};
+	struct folio *folio = test_folio(test, 6);
+	u8 *addr = folio_address(folio);
+	void *buf = kunit_kmalloc(test, 64 * PAGE_SIZE, GFP_KERNEL);
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, buf);
+	get_random_bytes(buf, 64 * PAGE_SIZE);
+	for (i = 0; i < ARRAY_SIZE(ranges); i++) {
+		size_t offset = ranges[i].offset, len = ranges[i].len;
+
+		memset(addr, 0x5a, folio_size(folio));
+		KUNIT_EXPECT_EQ(test, 0, ephmap_write_folio(folio, offset, buf,
+							    len));
+		KUNIT_EXPECT_NULL(test, memchr_inv(addr, 0x5a, offset));
+		KUNIT_EXPECT_EQ(test, 0, memcmp(addr + offset, buf, len));
+		KUNIT_EXPECT_NULL(test, memchr_inv(addr + offset + len, 0x5a,
+						   folio_size(folio) - offset -
+						   len));
+	}
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			ephmap_write_folio(folio, folio_size(folio), buf, 1));
+	KUNIT_EXPECT_EQ(test, -EINVAL, ephmap_write_folio(folio, SIZE_MAX, buf,
+							  2));
+}
+
+#ifdef CONFIG_X86_64
+/*
+ * A restored alias is as it was: non-global, it would be cached for the PCID
+ * that happened to be loaded, and a flush by INVLPG would miss it.
+ */
+static void m9_restored_alias_is_global(struct kunit *test)
+{
+	struct folio *folio = test_folio(test, 0);
+	unsigned int level;
+	pte_t *pte;
+
+	KUNIT_ASSERT_EQ(test, 0, folio_zap_direct_map(folio));
+	pte = lookup_address((unsigned long)folio_address(folio), &level);
+	KUNIT_EXPECT_FALSE(test, pte_present(*pte));
+	KUNIT_EXPECT_EQ(test, level, PG_LEVEL_4K);
+
+	folio_restore_direct_map(folio);
+	KUNIT_EXPECT_TRUE(test, pte_present(*pte));
+	KUNIT_EXPECT_TRUE(test, pte_write(*pte));
+	KUNIT_EXPECT_EQ(test, pte_flags(*pte) & _PAGE_GLOBAL,
+			pgprot_val(PAGE_KERNEL) & _PAGE_GLOBAL);
+}
+#endif
+
+/* All lose their alias, with one shootdown, or none does. */
+static void m15_zap_many(struct kunit *test)
+{
+	enum { NR = 70, POISONED = 40 };
+	unsigned int i, absent = 0;
+	struct folio *folios[NR];
+	LIST_HEAD(list);
+
+	if (!IS_ENABLED(CONFIG_MEMORY_FAILURE))
+		kunit_skip(test, "needs CONFIG_MEMORY_FAILURE");
+	for (i = 0; i < NR; i++) {
+		folios[i] = test_folio(test, 0);
+		list_add_tail(&folios[i]->lru, &list);
+	}
+
+	SetPageHWPoison(folio_page(folios[POISONED], 0));
+	KUNIT_EXPECT_EQ(test, -EHWPOISON, folios_zap_direct_map(&list));
+	ClearPageHWPoison(folio_page(folios[POISONED], 0));
+	for (i = 0; i < NR; i++)
+		absent += !folio_has_direct_map(folios[i]);
+	KUNIT_EXPECT_EQ(test, absent, 0);
+
+	KUNIT_EXPECT_EQ(test, 0, folios_zap_direct_map(&list));
+	for (i = 0; i < NR; i++)
+		absent += !folio_has_direct_map(folios[i]);
+	KUNIT_EXPECT_EQ(test, absent, NR);
+
+	folios_restore_direct_map(&list);
+	for (i = 0; i < NR; i++)
+		list_del_init(&folios[i]->lru);
+}
+
 /*
  * A machine check cannot be had in a test. An exception in the same copy, at a
  * window address, can: the second page goes away under it.
@@ -1000,7 +1090,12 @@ static struct kunit_case ephmap_cases[] = {
 	KUNIT_CASE(e9_poisoned_or_absent_is_refused),
 	KUNIT_CASE(e10_kernel_half_as_in_init_mm),
 	KUNIT_CASE(copy_and_zero_folios),
+	KUNIT_CASE(write_folio),
+#ifdef CONFIG_X86_64
+	KUNIT_CASE(m9_restored_alias_is_global),
+#endif
 	KUNIT_CASE(m10_restore_many),
+	KUNIT_CASE(m15_zap_many),
 	KUNIT_CASE(m12_exception_in_the_copy),
 	KUNIT_CASE(free_while_mapped_is_loud),
 	KUNIT_CASE(all_cpus_at_once),
