@@ -1,0 +1,1693 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * guest_memfd without a direct map (GUEST_MEMFD_FLAG_NO_DIRECT_MAP), and
+ * movable under a running guest (GUEST_MEMFD_FLAG_MOVABLE): the two flags in
+ * all four combinations, shared memory of a default VM that the VMM maps, and
+ * private memory of a KVM_X86_SW_PROTECTED_VM that nobody maps. Each test names
+ * the condition it is for, M1 to M20.
+ *
+ * The guest verifies every word, while its memory is moved by every means there
+ * is. Without MOVABLE the same tests assert that it stays, and that nothing is
+ * lost.
+ */
+#include "guest_memfd_vm.h"
+
+#include <sys/ptrace.h>
+#include <asm/pvclock-abi.h>
+
+#include "svm_util.h"
+#include "vmx.h"
+
+#define FAULT		SM_DEBUGFS "fail_no_direct_map/"
+
+/* Rounds of what is done again and again. */
+static inline int rounds(int usual)
+{
+	return sm_long ? 20 * usual : usual;
+}
+
+/* Without MOVABLE all pages stay; with it, all have moved. */
+static int verdict(const char *how, size_t moved, size_t nr)
+{
+	sm_note("%s: %zu of %zu moved", how, moved, nr);
+	return moved == (gm_movable() ? nr : 0) ? KSFT_PASS : KSFT_FAIL;
+}
+
+/* For means that choose the pages themselves. */
+static int verdict_some(const char *how, size_t moved, size_t nr)
+{
+	sm_note("%s: %zu of %zu moved", how, moved, nr);
+	return !!moved == !!gm_movable() ? KSFT_PASS : KSFT_FAIL;
+}
+
+static int worse(int a, int b)
+{
+	return a == KSFT_PASS || (a == KSFT_SKIP && b == KSFT_FAIL) ? b : a;
+}
+
+/* The end of most tests: the guest is content, and so is the VMM. */
+static int finish(struct gm *g, int ret)
+{
+	ret = worse(gm_stop(g), ret);
+	if (gm_wrong(g))
+		ret = sm_fail("the VMM sees %zu wrong words", gm_wrong(g));
+	return ret;
+}
+
+/* ------------------------------------------------------- M1: who gets it */
+
+/* The flags of VMs of one type: what is reported, and what is accepted. */
+static int flags_of_type(unsigned long type, bool copies)
+{
+	u64 want = copies ? GM_MOVABLE | (sm_on ? GM_NDM : 0) : 0, got;
+	struct kvm_vm *vm = vm_create_barebones_type(type);
+	int fd, ret = KSFT_PASS;
+
+	got = vm_check_cap(vm, KVM_CAP_GUEST_MEMFD_FLAGS) &
+	      (GM_NDM | GM_MOVABLE);
+	if (got != want)
+		ret = sm_fail("VM type %lu: flags %#lx, not %#lx", type, got,
+			      want);
+	for (u64 flags = 0; flags <= (GM_NDM | GM_MOVABLE); flags += GM_NDM) {
+		fd = __vm_create_guest_memfd(vm, SM_PAGE, flags);
+		if (flags & ~want ? fd >= 0 || errno != EINVAL : fd < 0)
+			ret = sm_fail("VM type %lu, flags %#lx: %s", type,
+				      flags, fd < 0 ? strerror(errno) : "made");
+		if (fd >= 0)
+			close(fd);
+	}
+	kvm_vm_free(vm);
+	return ret;
+}
+
+static int test_flags(void)
+{
+	u64 types = kvm_check_cap(KVM_CAP_VM_TYPES);
+	int ret = KSFT_PASS, others = 0;
+
+	for (unsigned long type = 0; type < 64; type++) {
+		bool copies = type == KVM_X86_DEFAULT_VM ||
+			      type == KVM_X86_SW_PROTECTED_VM;
+
+		if (!(types >> type & 1))
+			continue;
+		others += !copies;
+		ret = worse(flags_of_type(type, copies), ret);
+	}
+	if (!(kvm_check_cap(KVM_CAP_GUEST_MEMFD_FLAGS) & GM_NDM) == sm_on)
+		ret = sm_fail("/dev/kvm says otherwise");
+	sm_note("VM types %#lx, %d of them confidential", types, others);
+	return ret;
+}
+
+/* ---------------------------------------------- M2: what pages they are */
+
+/*
+ * How many pages of a node are taken in unmovable pageblocks: what these
+ * blocks have, less what is free in them. A block that changes sides wholly
+ * free makes no difference.
+ */
+static long unmovable_used(int node)
+{
+	char line[1024], type[32];
+	bool blocks = false;
+	long sum = -1, val;
+	int n, pos, len;
+	FILE *f = fopen("/proc/pagetypeinfo", "re");
+
+	if (!f)
+		return -1;
+	while (fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, "Number of blocks type", 21)) {
+			blocks = true;
+		} else if (!strncmp(line, "Free pages count", 16)) {
+			blocks = false;
+		} else if (!blocks &&
+			   sscanf(line, "Node %d, zone %*[^,], type %31s%n",
+				  &n, type, &pos) == 2) {
+			if (n != node || strcmp(type, "Unmovable"))
+				continue;
+			for (int order = 0; sscanf(line + pos, "%ld%n", &val,
+						   &len) == 1; order++) {
+				sum -= val << order;
+				pos += len;
+			}
+		} else if (blocks && sscanf(line, "Node %d, zone %*s %ld", &n,
+					    &val) == 2 && n == node) {
+			/* The first column is the unmovable ones. */
+			sum += val * 512;
+		}
+	}
+	fclose(f);
+	return sum + 1;
+}
+
+static int test_pageblocks(void)
+{
+	size_t nr = sm_long ? 16384 : 4096, evictable = 0;
+	struct gm_frames frames;
+	long before, taken;
+	struct gm g;
+
+	if (gm_cgroup_enter())
+		return sm_skip("no memory controller");
+	gm_new(&g, 1, nr, gm_guest_strict);
+	before = unmovable_used(sm_to);
+	gm_allocate(&g, sm_to);
+	taken = unmovable_used(sm_to) - before;
+	frames = gm_frames();
+	for (size_t i = 0; i < frames.nr; i++)
+		evictable += !sm_kpf(frames.pfn[i], SM_KPF_LRU);
+	sm_note("%zu pages took %ld of unmovable pageblocks, %zu unevictable",
+		nr, taken, frames.nr);
+	if (frames.nr != nr || evictable)
+		return KSFT_FAIL;
+	/* What CPUs have in stock counts as taken already. */
+	if (gm_movable())
+		return taken < (long)nr / 4 ? KSFT_PASS : KSFT_FAIL;
+	return taken > (long)nr / 2 ? KSFT_PASS : KSFT_FAIL;
+}
+
+/* -------------------------------- M5, M6, M14: every way in, under load */
+
+static int test_move_pages(void)
+{
+	int nodes[] = { sm_from, sm_to }, ret = KSFT_PASS;
+	size_t there = 0;
+	struct gm g;
+
+	gm_new_strict(&g, 2, sm_nr);
+	gm_start(&g);
+	gm_wait(&g);
+	for (int i = 1; i <= rounds(5) && ret == KSFT_PASS; i++) {
+		there = gm_move(&g, nodes[i % 2]);
+		gm_wait(&g);
+		if (i % 2 == 0)
+			continue;
+		ret = there == (gm_movable() ? g.s.nr : 0) ? KSFT_PASS :
+							     KSFT_FAIL;
+	}
+	return finish(&g, worse(ret, verdict("last", there, g.s.nr)));
+}
+
+static int test_mbind(void)
+{
+	struct gm g;
+	int ret;
+
+	gm_new_strict(&g, 2, sm_nr / 4);
+	gm_start(&g);
+	gm_wait(&g);
+	for (int i = 0; i < 50; i++) {
+		if (sm_mbind(g.s.mem, gm_size(&g), sm_to, SM_MPOL_MF_MOVE))
+			return sm_fail("mbind: %s", strerror(errno));
+		if (!gm_movable() || sm_on_node(&g.s, sm_to) == g.s.nr)
+			break;
+	}
+	ret = verdict("mbind", sm_on_node(&g.s, sm_to), g.s.nr);
+	gm_wait(&g);
+	return finish(&g, ret);
+}
+
+static int test_migrate_pages(void)
+{
+	unsigned long from = 1UL << sm_from, to = 1UL << sm_to;
+	struct gm g;
+	int ret;
+
+	gm_new_strict(&g, 2, sm_nr / 4);
+	gm_start(&g);
+	gm_wait(&g);
+	for (int i = 0; i < 50; i++) {
+		if (syscall(__NR_migrate_pages, 0, 8 * sizeof(from), &from,
+			    &to) < 0)
+			return sm_fail("migrate_pages: %s", strerror(errno));
+		if (!gm_movable() || sm_on_node(&g.s, sm_to) == g.s.nr)
+			break;
+	}
+	ret = verdict("migrate_pages", sm_on_node(&g.s, sm_to), g.s.nr);
+	gm_wait(&g);
+	return finish(&g, ret);
+}
+
+/*
+ * Memory that the VMM does not map, or not any more: known by its page frames.
+ */
+static void unmapped_new(struct gm *g, size_t nr, int node)
+{
+	if (gm_cgroup_enter())
+		exit(sm_skip("no memory controller, or no /proc/kpagecgroup"));
+	gm_new(g, 2, nr, gm_guest_strict);
+	gm_allocate(g, node);
+}
+
+/*
+ * Compaction moves what is low in a zone up to where it is free: with gaps
+ * between them, and most of the memory free, many of the pages.
+ */
+static int test_compaction(void)
+{
+	struct gm_frames was, now;
+	size_t moved = 0;
+	char path[128];
+	struct gm g;
+	int ret;
+
+	unmapped_new(&g, 2 * sm_nr, sm_to);
+	for (size_t i = 1; i < g.s.nr; i += 2)
+		fallocate(g.s.fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
+			  i * SM_PAGE, SM_PAGE);
+	/* The other half is not used. */
+	g.shared->nr = sm_nr / 2;
+	gm_start(&g);
+	gm_wait(&g);
+	was = gm_frames();
+	snprintf(path, sizeof(path), SM_NODES "node%d/compact", sm_to);
+	for (int i = 0; i < rounds(3); i++) {
+		sm_write(path, "1");
+		sm_write("/proc/sys/vm/compact_memory", "1");
+		gm_wait(&g);
+		now = gm_frames();
+		moved += gm_frames_new(&was, &now);
+		if (now.nr < sm_nr)
+			sm_fail("%zu of %zu pages left", now.nr, was.nr);
+		was = now;
+		if (!moved && gm_movable())
+			continue;
+	}
+	ret = verdict_some("compaction", moved, was.nr);
+	return worse(gm_stop(&g), ret);
+}
+
+/* A block of ZONE_MOVABLE full of guest memory goes offline. */
+static int test_offline(void)
+{
+	u64 per_block = sm_block_pages(), first;
+	struct gm_frames frames;
+	int block, err, ret = KSFT_PASS;
+	bool made;
+	size_t in;
+	struct gm g;
+
+	if (!per_block)
+		return sm_skip("no memory hotplug");
+	block = sm_block_movable(sm_to, &made);
+	if (block < 0)
+		return sm_skip("no movable memory block on node %d", sm_to);
+	first = block * per_block;
+	unmapped_new(&g, sm_nr, sm_to);
+	gm_start(&g);
+	gm_wait(&g);
+	frames = gm_frames();
+	in = gm_frames_in(&frames, first, first + per_block);
+	sm_note("memory%d holds %zu of %zu", block, in, frames.nr);
+	if (!gm_movable()) {
+		ret = in ? KSFT_FAIL : KSFT_PASS;
+		goto out;
+	}
+	if (!in)
+		ret = KSFT_FAIL;
+	for (int i = 0; i < rounds(1) && ret == KSFT_PASS; i++) {
+		err = sm_block_set(block, "offline", 60);
+		if (err) {
+			ret = sm_fail("offline: %s", strerror(-err));
+			break;
+		}
+		gm_wait(&g);
+		frames = gm_frames();
+		in = gm_frames_in(&frames, first, first + per_block);
+		if (in || frames.nr != g.s.nr)
+			ret = sm_fail("%zu still there, %zu in all", in,
+				      frames.nr);
+		err = sm_block_set(block, "online_movable", 60);
+		if (err)
+			ret = sm_fail("online: %s", strerror(-err));
+	}
+out:
+	ret = worse(gm_stop(&g), ret);
+	gm_free(&g);
+	sm_block_restore(block, made);
+	return ret;
+}
+
+static int test_soft_offline(void)
+{
+	const size_t nr = 8;
+	struct gm_frames frames, now;
+	int err = 0, ret = KSFT_PASS;
+	struct gm g;
+
+	if (!sm_exists(SM_MEMORY "soft_offline_page"))
+		return sm_skip("no memory failure handling");
+	unmapped_new(&g, sm_nr / 4, sm_from);
+	gm_start(&g);
+	gm_wait(&g);
+	frames = gm_frames();
+	for (size_t i = 0; i < nr && i < frames.nr; i++) {
+		/* A vCPU may be busy with it. */
+		for (int k = 0; k < (gm_movable() ? 20 : 1); k++) {
+			err = sm_writef(SM_MEMORY "soft_offline_page", "%#lx",
+					frames.pfn[i] * SM_PAGE);
+			if (!err)
+				break;
+		}
+		if (!!err == !!gm_movable())
+			ret = sm_fail("page %zu: %s", i, strerror(-err));
+	}
+	gm_wait(&g);
+	now = gm_frames();
+	ret = worse(ret, now.nr == frames.nr ? KSFT_PASS : KSFT_FAIL);
+	sm_note("%zu pages, then %zu", frames.nr, now.nr);
+	if (gm_frames_new(&frames, &now) != (gm_movable() ? nr : 0))
+		ret = sm_fail("%zu have moved", gm_frames_new(&frames, &now));
+	for (size_t i = 0; i < nr; i++) {
+		if (sm_kpf(frames.pfn[i], SM_KPF_HWPOISON) != !!gm_movable())
+			ret = sm_fail("frame %zu is not as it should be", i);
+		sm_writef(SM_DEBUGFS "hwpoison/unpoison-pfn", "%#llx",
+			  (unsigned long long)frames.pfn[i]);
+	}
+	return worse(gm_stop(&g), ret);
+}
+
+/* CMA memory is used when it is all there is for movable pages. */
+static int test_cma(void)
+{
+	long long base = 0, count = 0, used;
+	char dir[300], path[512];
+	struct ballast ballast = {};
+	struct gm_frames frames;
+	struct dirent *d;
+	struct gm g;
+	size_t in, nr;
+	int node, err, ret = KSFT_PASS;
+	DIR *cma = opendir(SM_DEBUGFS "cma");
+
+	while (cma && count <= 0 && (d = readdir(cma))) {
+		if (d->d_name[0] == '.')
+			continue;
+		snprintf(dir, sizeof(dir), SM_DEBUGFS "cma/%s", d->d_name);
+		snprintf(path, sizeof(path), "%s/base_pfn", dir);
+		base = sm_read_num(path);
+		snprintf(path, sizeof(path), "%s/count", dir);
+		count = sm_read_num(path);
+	}
+	if (count <= 0)
+		return sm_skip("no CMA area in debugfs");
+	for (node = 0; node < 64; node++)
+		if (sm_block_on_node(base / sm_block_pages(), node))
+			break;
+	if (__sm_zoneinfo(node, "Movable", "managed"))
+		return sm_skip("node %d has a ZONE_MOVABLE", node);
+	if (!sm_ballast_take(&ballast, node, count + sm_nr + (8 << 8)))
+		return sm_fail("no memory for the ballast");
+
+	if (gm_cgroup_enter())
+		return sm_skip("no memory controller");
+	nr = sm_node_meminfo(node, "MemFree") - sm_zoneinfo(node, "nr_free_cma") +
+	     2 * sm_nr;
+	gm_new(&g, 2, nr, gm_guest_strict);
+	sm_prefer_node(node);
+	if (fallocate(g.s.fd, FALLOC_FL_KEEP_SIZE, 0, gm_size(&g)))
+		ret = sm_fail("fallocate: %s", strerror(errno));
+	sm_bind_task(-1);
+	sm_ballast_drop(&ballast);
+	frames = gm_frames();
+	in = gm_frames_in(&frames, base, base + count);
+	sm_note("area at pfn %#llx holds %zu of %zu", base, in, frames.nr);
+	if (!in || ret != KSFT_PASS)
+		return sm_fail("CMA memory was not used");
+
+	gm_start(&g);
+	gm_wait(&g);
+	snprintf(path, sizeof(path), "%s/used", dir);
+	used = sm_read_num(path);
+	snprintf(path, sizeof(path), "%s/alloc", dir);
+	err = sm_writef(path, "%lld", count - used);
+	frames = gm_frames();
+	in = gm_frames_in(&frames, base, base + count);
+	if (err)
+		ret = sm_fail("CMA allocation: %s", strerror(-err));
+	if (in || frames.nr != nr)
+		ret = sm_fail("%zu still there, %zu in all", in, frames.nr);
+	gm_wait(&g);
+	snprintf(path, sizeof(path), "%s/free", dir);
+	if (!err)
+		sm_writef(path, "%lld", count - used);
+	return worse(gm_stop(&g), ret);
+}
+
+/* --------------------------------- M3, M11, M12: references and failures */
+
+/* Pages in a pipe have a reference more: they stay, the others move. */
+static int test_extra_reference(void)
+{
+	const size_t nr = 8;
+	struct iovec iov;
+	int pipefd[2], ret;
+	u64 *pfns;
+	struct gm g;
+	size_t there;
+
+	gm_new_strict(&g, 2, sm_nr / 4);
+	iov.iov_base = g.s.mem;
+	iov.iov_len = nr * SM_PAGE;
+	if (pipe(pipefd) ||
+	    vmsplice(pipefd[1], &iov, 1, 0) != (ssize_t)iov.iov_len)
+		return sm_fail("vmsplice: %s", strerror(errno));
+	gm_start(&g);
+	gm_wait(&g);
+	pfns = (u64 *)sm_pfns(&g.s);
+	for (int i = 0; i < 20; i++) {
+		sm_move(&g.s, sm_to);
+		there = sm_on_node(&g.s, sm_to);
+		if (there >= g.s.nr - nr)
+			break;
+	}
+	gm_wait(&g);
+	ret = there == g.s.nr - nr ? KSFT_PASS : KSFT_FAIL;
+	sm_note("%zu of %zu moved", there, g.s.nr);
+	for (size_t i = 0; i < nr; i++)
+		if (sm_pfn(sm_page(&g.s, i)) != pfns[i])
+			ret = sm_fail("page %zu has moved", i);
+	close(pipefd[0]);
+	close(pipefd[1]);
+	return finish(&g, worse(verdict("then", gm_move(&g, sm_to), g.s.nr),
+				ret));
+}
+
+/* What a fault-injection step stands for; the "steps" file is a mask. */
+enum fail_step {
+	FAIL_REFS	= 1,
+	FAIL_SPLIT	= 2,
+	FAIL_ZAP	= 4,
+	FAIL_COPY	= 8,
+	FAIL_SWITCH	= 16,
+};
+
+static void fault_off(void)
+{
+	sm_write(FAULT "probability", "0");
+	sm_write(FAULT "steps", "0");
+}
+
+static int fault_on(enum fail_step step, int times)
+{
+	fault_off();
+	sm_write(FAULT "interval", "1");
+	sm_write(FAULT "verbose", "0");
+	sm_write(FAULT "space", "0");
+	sm_write(FAULT "task-filter", "N");
+	if (sm_writef(FAULT "times", "%d", times) ||
+	    sm_writef(FAULT "steps", "%d", step))
+		return -1;
+	return sm_write(FAULT "probability", "100");
+}
+
+/* Under load, nothing moves and nothing is lost; afterwards, all moves. */
+static int fault_at(enum fail_step step)
+{
+	long long zapped, now;
+	int ret = KSFT_PASS;
+	u64 *pfns;
+	struct gm g;
+
+	if (!sm_exists(FAULT "steps"))
+		return sm_skip("no CONFIG_FAIL_NO_DIRECT_MAP");
+	gm_new_strict(&g, 2, sm_nr / 4);
+	gm_start(&g);
+	gm_wait(&g);
+	pfns = (u64 *)sm_pfns(&g.s);
+	sm_stat_refresh();
+	zapped = sm_vmstat("nr_no_direct_map");
+	if (fault_on(step, -1))
+		return sm_fail("cannot arm: %s", strerror(errno));
+	if (sm_move(&g.s, sm_to) <= 0)
+		ret = sm_fail("move_pages reports success");
+	gm_wait(&g);
+	fault_off();
+	if (sm_moved(&g.s, (__u64 *)pfns))
+		ret = sm_fail("%zu pages are elsewhere",
+			      sm_moved(&g.s, (__u64 *)pfns));
+	sm_stat_refresh();
+	now = sm_vmstat("nr_no_direct_map");
+	if (now != zapped)
+		ret = sm_fail("%+lld pages without alias", now - zapped);
+
+	/* A part of a batch fails. */
+	fault_on(step, g.s.nr / 4);
+	sm_move(&g.s, sm_to);
+	fault_off();
+	gm_wait(&g);
+	return finish(&g, worse(verdict("then", gm_move(&g, sm_to), g.s.nr),
+				ret));
+}
+
+static int test_fail_refs(void)
+{
+	return fault_at(FAIL_REFS);
+}
+
+static int test_fail_split(void)
+{
+	return fault_at(FAIL_SPLIT);
+}
+
+static int test_fail_zap(void)
+{
+	return fault_at(FAIL_ZAP);
+}
+
+static int test_fail_copy(void)
+{
+	return fault_at(FAIL_COPY);
+}
+
+static int test_fail_switch(void)
+{
+	return fault_at(FAIL_SWITCH);
+}
+
+/* ---------------------------------------------------------- M19: races */
+
+/* Somebody who keeps moving pages of a guest to and fro. */
+struct mover {
+	struct gm	*g;
+	pthread_t	thread;
+	bool		stop;
+	unsigned long	rounds;
+};
+
+static void *mover_run(void *arg)
+{
+	int nodes[] = { sm_from, sm_to };
+	struct mover *m = arg;
+
+	while (!sm_get(&m->stop)) {
+		/* Unmapped memory is moved by compaction only. */
+		if (gm_how.private)
+			sm_write("/proc/sys/vm/compact_memory", "1");
+		else
+			sm_move(&m->g->s, nodes[++m->rounds % 2]);
+	}
+	return NULL;
+}
+
+static void mover_start(struct mover *m, struct gm *g)
+{
+	memset(m, 0, sizeof(*m));
+	m->g = g;
+	kvm_pthread_create(&m->thread, NULL, mover_run, m);
+}
+
+static void mover_stop(struct mover *m)
+{
+	sm_set(&m->stop, true);
+	pthread_join(m->thread, NULL);
+}
+
+/* Two move the same pages, in opposite directions. */
+static int test_two_movers(void)
+{
+	struct mover a, b;
+	struct gm g;
+
+	gm_new_strict(&g, 3, sm_nr / 2);
+	gm_start(&g);
+	mover_start(&a, &g);
+	mover_start(&b, &g);
+	for (int i = 0; i < rounds(3); i++)
+		gm_wait(&g);
+	mover_stop(&a);
+	mover_stop(&b);
+	return finish(&g, verdict("then", gm_move(&g, sm_to), g.s.nr));
+}
+
+/* Holes are punched, and filled again by the guest, by fallocate and write. */
+static int test_punch(void)
+{
+	unsigned int seed = 1;
+	char zeroes[2 * SM_PAGE] = { 0 };
+	struct mover m;
+	double end;
+	struct gm g;
+	int ret;
+	u64 holes = 0;
+
+	gm_new(&g, 2, sm_nr / 4, gm_guest_loose);
+	gm_start(&g);
+	mover_start(&m, &g);
+	for (end = sm_now() + rounds(1) / 2.0; sm_now() < end; holes++) {
+		size_t first = rand_r(&seed) % g.s.nr;
+		size_t nr = 1 + rand_r(&seed) % 16;
+		int mode = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE;
+
+		if (nr > g.s.nr - first)
+			nr = g.s.nr - first;
+		if (fallocate(g.s.fd, mode, first * SM_PAGE, nr * SM_PAGE))
+			return sm_fail("punch hole: %s", strerror(errno));
+		if (rand_r(&seed) % 2 &&
+		    fallocate(g.s.fd, FALLOC_FL_KEEP_SIZE, first * SM_PAGE,
+			      nr * SM_PAGE))
+			return sm_fail("fallocate: %s", strerror(errno));
+		if (gm_no_map() && rand_r(&seed) % 2 &&
+		    pwrite(g.s.fd, zeroes, sizeof(zeroes), first * SM_PAGE) <= 0)
+			return sm_fail("pwrite: %s", strerror(errno));
+		if (!gm_how.private)
+			sm_get((u64 *)sm_page(&g.s, first));
+	}
+	mover_stop(&m);
+	gm_wait(&g);
+	sm_note("%lu holes", holes);
+	ret = gm_stop(&g);
+	gm_free(&g);
+	return ret;
+}
+
+/*
+ * A second VM uses the first one's file by a mapping of it, as memory like any
+ * other; each verifies every second page. A mapping that GUP refuses is no such
+ * memory.
+ */
+static int test_two_vms(void)
+{
+	struct kvm_vcpu *vcpus[1];
+	struct gm g, second;
+	struct mover m;
+	int ret;
+
+	gm_new_strict(&g, 1, sm_nr / 4);
+	memset(&second, 0, sizeof(second));
+	second.nr_vcpus = 1;
+	second.vm = __vm_create_with_vcpus(VM_SHAPE_DEFAULT, 1, g.s.nr,
+					   gm_guest_strict, vcpus);
+	second.vcpus[0] = vcpus[0];
+	second.threads[0].g = &second;
+	second.s = g.s;
+	vm_set_user_memory_region(second.vm, GM_SLOT, 0, GM_GPA, gm_size(&g),
+				  g.s.mem);
+	virt_map(second.vm, GM_GPA, GM_GPA, g.s.nr);
+	second.shared = addr_gva2hva(second.vm, (gva_t)&gm_shared);
+	second.shared->seed = g.s.seed;
+	second.shared->nr = g.s.nr;
+	vcpu_args_set(g.vcpus[0], 2, 0ul, 2ul);
+	/* The report of vCPU 0 is in another VM. */
+	vcpu_args_set(vcpus[0], 2, 1ul, 2ul);
+
+	gm_start(&g);
+	if (gm_no_map()) {
+		gm_run(&second.threads[0]);
+		sm_note("KVM_RUN: %s", strerror(second.threads[0].err));
+		ret = second.threads[0].err == EFAULT ? KSFT_PASS : KSFT_FAIL;
+		return worse(gm_stop(&g), ret);
+	}
+	gm_start(&second);
+	mover_start(&m, &g);
+	for (int i = 0; i < rounds(2); i++)
+		gm_wait(&g);
+	while (!sm_get(&second.shared->report[1].passes) &&
+	       !second.threads[0].err)
+		sm_sleep_ms(5);
+	mover_stop(&m);
+	ret = worse(gm_stop(&g),
+		    verdict("then", gm_move(&g, sm_to), g.s.nr));
+	second.shared->report[0] = second.shared->report[1];
+	return worse(gm_stop(&second), ret);
+}
+
+/* The memslot goes and comes back while the guest uses it and pages move. */
+static int test_memslots(void)
+{
+	struct mover m;
+	double end;
+	struct gm g;
+	int ret = KSFT_PASS, nr = 0;
+
+	gm_new(&g, 2, sm_nr / 4, gm_guest_strict);
+	gm_allocate(&g, sm_from);
+	if (!gm_how.private)
+		gm_touch(&g);
+	g.retry = true;
+	gm_start(&g);
+	mover_start(&m, &g);
+	for (end = sm_now() + rounds(1); sm_now() < end; nr++) {
+		gm_slot(&g, false);
+		sched_yield();
+		gm_slot(&g, true);
+		sm_sleep_ms(nr % 20);
+	}
+	gm_wait(&g);
+	mover_stop(&m);
+	sm_note("%d times, %lu accesses without a memslot", nr, g.faults);
+	return finish(&g, ret);
+}
+
+/* Pages turn shared and private again, each kind with its own content. */
+static int test_conversion(void)
+{
+	unsigned int seed = 1;
+	struct mover m;
+	double end;
+	struct gm g;
+	u64 nr = 0;
+
+	gm_new(&g, 2, sm_nr / 4, gm_guest_loose);
+	g.retry = true;
+	gm_start(&g);
+	mover_start(&m, &g);
+	for (end = sm_now() + rounds(1); sm_now() < end; nr++) {
+		u64 first = rand_r(&seed) % g.s.nr;
+		u64 pages = 1 + rand_r(&seed) % 32;
+
+		if (pages > g.s.nr - first)
+			pages = g.s.nr - first;
+		if (rand_r(&seed) % 2)
+			vm_mem_set_shared(g.vm, GM_GPA + first * SM_PAGE,
+					  pages * SM_PAGE);
+		else
+			vm_mem_set_private(g.vm, GM_GPA + first * SM_PAGE,
+					   pages * SM_PAGE);
+	}
+	vm_mem_set_private(g.vm, GM_GPA, gm_size(&g));
+	mover_stop(&m);
+	gm_wait(&g);
+	sm_note("%lu conversions, %lu faults", nr, g.faults);
+	return gm_stop(&g);
+}
+
+/* The VMM is killed, again and again, while its memory moves. */
+static int test_teardown(void)
+{
+	long long before, now;
+	int status, ret = KSFT_PASS;
+	pid_t pid;
+
+	sm_stat_refresh();
+	before = sm_vmstat("nr_no_direct_map");
+	for (int i = 0; i < rounds(4); i++) {
+		pid = fork();
+		if (!pid) {
+			struct mover m;
+			struct gm g;
+
+			gm_new(&g, 2, sm_nr / 4, gm_guest_loose);
+			gm_start(&g);
+			mover_start(&m, &g);
+			for (;;)
+				pause();
+		}
+		sm_sleep_ms(300 + 50 * i);
+		sm_write("/proc/sys/vm/compact_memory", "1");
+		kill(pid, SIGKILL);
+		waitpid(pid, &status, 0);
+		if (!WIFSIGNALED(status))
+			ret = sm_fail("the VMM ended with %#x", status);
+	}
+	/* A VM's last reference may be dropped by a worker. */
+	for (int i = 0; i < 50; i++) {
+		sm_stat_refresh();
+		now = sm_vmstat("nr_no_direct_map");
+		if (now == before)
+			return ret;
+		sm_sleep_ms(50);
+	}
+	return sm_fail("%+lld pages without alias", now - before);
+}
+
+/* ---------------------------------------- M15, M16: what it costs, counts */
+
+static int test_shootdowns(void)
+{
+	const char *name = "direct_map_zap_shootdowns";
+	const size_t nr = 1024, single = 64;
+	struct kvm_pre_fault_memory range = { .gpa = GM_GPA };
+	long long fallocated, prefaulted, written, faulted;
+	static char buf[SM_PAGE];
+	struct gm g;
+
+	gm_new(&g, 1, nr, gm_guest_strict);
+	fallocated = sm_vmstat(name);
+	gm_allocate(&g, sm_from);
+	fallocated = sm_vmstat(name) - fallocated;
+
+	if (fallocate(g.s.fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 0,
+		      gm_size(&g)))
+		return sm_fail("punch hole: %s", strerror(errno));
+	range.size = gm_size(&g);
+	prefaulted = sm_vmstat(name);
+	if (__vcpu_ioctl(g.vcpus[0], KVM_PRE_FAULT_MEMORY, &range))
+		return sm_fail("KVM_PRE_FAULT_MEMORY: %s", strerror(errno));
+	prefaulted = sm_vmstat(name) - prefaulted;
+
+	if (fallocate(g.s.fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 0,
+		      gm_size(&g)))
+		return sm_fail("punch hole: %s", strerror(errno));
+	written = sm_vmstat(name);
+	for (size_t i = 0; i < single; i++)
+		if (pwrite(g.s.fd, buf, SM_PAGE, i * SM_PAGE) != SM_PAGE)
+			return sm_fail("pwrite: %s", strerror(errno));
+	written = sm_vmstat(name) - written;
+
+	g.shared->nr = 2 * single;
+	faulted = sm_vmstat(name);
+	gm_start(&g);
+	gm_wait(&g);
+	faulted = sm_vmstat(name) - faulted;
+
+	sm_note("%zu pages: fallocate %lld, pre-fault %lld; %zu pages: pwrite %lld, faults %lld",
+		nr, fallocated, prefaulted, single, written, faulted);
+	if (fallocated < 1 || prefaulted < 1)
+		return sm_fail("the counter does not count");
+	if (fallocated > (long long)nr / 50 || prefaulted > (long long)nr / 50 ||
+	    written > (long long)single || faulted > (long long)single)
+		return sm_fail("too many");
+	return gm_stop(&g);
+}
+
+/* After all is closed, what was taken has been given back. */
+static int test_balance(void)
+{
+	const char *const names[] = {
+		"nr_no_direct_map", "direct_map_zaps", "direct_map_restores",
+		"ephmap_pages", "ephmap_flushes",
+	};
+	long long was[5], now[5] = { 0 };
+	struct gm g;
+	int ret;
+
+	sm_stat_refresh();
+	for (int i = 0; i < 5; i++)
+		was[i] = sm_vmstat(names[i]);
+	gm_new(&g, 2, sm_nr / 4, gm_guest_strict);
+	gm_allocate(&g, sm_from);
+	if (!gm_how.private)
+		gm_touch(&g);
+	sm_stat_refresh();
+	if (sm_vmstat("nr_no_direct_map") - was[0] !=
+	    (gm_no_map() ? (long long)g.s.nr : 0))
+		return sm_fail("%lld of %zu pages without alias",
+			       sm_vmstat("nr_no_direct_map") - was[0], g.s.nr);
+	gm_start(&g);
+	for (int i = 0; i < rounds(2); i++) {
+		if (!gm_how.private) {
+			gm_move(&g, sm_to);
+			gm_move(&g, sm_from);
+		} else {
+			sm_write("/proc/sys/vm/compact_memory", "1");
+		}
+		gm_wait(&g);
+	}
+	ret = gm_stop(&g);
+	fallocate(g.s.fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 0,
+		  gm_size(&g) / 2);
+	gm_free(&g);
+	for (int tries = 0; tries < 50; tries++) {
+		sm_stat_refresh();
+		for (int i = 0; i < 5; i++)
+			now[i] = sm_vmstat(names[i]) - was[i];
+		if (!now[0])
+			break;
+		sm_sleep_ms(50);
+	}
+	sm_note("%lld zaps, %lld restores, %lld mapped, %lld flushed", now[1],
+		now[2], now[3], now[4]);
+	if (now[0] || now[1] != now[2] || now[3] != now[4])
+		return sm_fail("%+lld pages without alias", now[0]);
+	return ret;
+}
+
+/* ------------------------------------------------------ write(2), pwrite */
+
+/* The byte of a file at an offset, once it is written. */
+static inline u8 byte_at(u64 seed, u64 off)
+{
+	return sm_word(seed, off / 64, 1) >> (off % 32) | 1;
+}
+
+#define NR_RANGES	32
+
+static struct range {
+	u64 off, end;
+} ranges[NR_RANGES];
+
+/* Bytes that were written, and zeroes between them. */
+static void guest_verify_bytes(u64 nr_ranges, u64 unused)
+{
+	const u8 *p = (u8 *)GM_GPA;
+	struct gm_report *r = &gm_shared.report[0];
+	u64 size = gm_shared.nr * SM_PAGE;
+	u8 want;
+
+	for (u64 off = 0; off < size; off++) {
+		want = 0;
+		for (u64 i = 0; i < nr_ranges; i++)
+			if (off >= ranges[i].off && off < ranges[i].end)
+				want = byte_at(gm_shared.seed, off);
+		if (p[off] != want)
+			gm_guest_saw(r, off / SM_PAGE, off % SM_PAGE, p[off],
+				     want);
+	}
+	r->passes++;
+	GUEST_DONE();
+}
+
+static void fill(u8 *buf, u64 seed, u64 off, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		buf[i] = byte_at(seed, off + i);
+}
+
+static int test_pwrite(void)
+{
+	const u64 size = 96 * SM_PAGE;
+	const struct range todo[] = {
+		{ 0, 1 },				/* one byte */
+		{ SM_PAGE - 3, SM_PAGE + 5 },		/* over a boundary */
+		{ 2 * SM_PAGE, 3 * SM_PAGE },		/* a page */
+		{ 4 * SM_PAGE + 7, 4 * SM_PAGE + 9 },
+		{ 5 * SM_PAGE + 1, 9 * SM_PAGE - 1 },	/* several, at odd ends */
+		{ 12 * SM_PAGE, 12 * SM_PAGE + 8 },
+		{ 20 * SM_PAGE + 100, 85 * SM_PAGE + 200 },	/* over 128 kB */
+		{ size - 10, size },			/* the end */
+	};
+	unsigned int nr = 0;
+	struct iovec iov[2];
+	struct gm g;
+	ssize_t n;
+	int ret = KSFT_PASS;
+	u8 *buf;
+
+	gm_new(&g, 1, size / SM_PAGE, guest_verify_bytes);
+	/* The last page of the buffer is not there. */
+	buf = mmap(NULL, size + SM_PAGE, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	munmap(buf + size, SM_PAGE);
+
+	for (size_t i = 0; i < ARRAY_SIZE(todo); i++) {
+		size_t len = todo[i].end - todo[i].off;
+
+		fill(buf, g.s.seed, todo[i].off, len);
+		n = pwrite(g.s.fd, buf, len, todo[i].off);
+		if (n != (ssize_t)len)
+			ret = sm_fail("pwrite %zu at %lu: %zd", len,
+				      todo[i].off, n);
+		ranges[nr++] = todo[i];
+	}
+
+	/* By position, short at the end, nothing behind it. */
+	fill(buf, g.s.seed, size - 2 * SM_PAGE + 5, 2 * SM_PAGE);
+	lseek(g.s.fd, size - 2 * SM_PAGE + 5, SEEK_SET);
+	n = write(g.s.fd, buf, 2 * SM_PAGE);
+	if (n != 2 * SM_PAGE - 5)
+		ret = sm_fail("short write: %zd", n);
+	ranges[nr++] = (struct range){ size - 2 * SM_PAGE + 5, size };
+	if (lseek(g.s.fd, 0, SEEK_CUR) != (off_t)size)
+		ret = sm_fail("position %ld", lseek(g.s.fd, 0, SEEK_CUR));
+	if (write(g.s.fd, buf, 1) != -1 || errno != ENOSPC ||
+	    pwrite(g.s.fd, buf, 1, size) != -1 || errno != ENOSPC ||
+	    pwrite(g.s.fd, buf, 1, size + 123456) != -1 || errno != ENOSPC)
+		ret = sm_fail("beyond the end: %s", strerror(errno));
+	if (pwrite(g.s.fd, buf, 0, 0) != 0)
+		ret = sm_fail("no bytes: %s", strerror(errno));
+
+	/* A source that ends in the middle, or is not there at all. */
+	fill(buf + size - 5000, g.s.seed, 14 * SM_PAGE, 5000);
+	n = pwrite(g.s.fd, buf + size - 5000, 9000, 14 * SM_PAGE);
+	if (n <= 0 || n > 5000)
+		ret = sm_fail("half a source: %zd", n);
+	else
+		ranges[nr++] = (struct range){ 14 * SM_PAGE, 14 * SM_PAGE + n };
+	sm_note("5000 of 9000 bytes: %zd written", n);
+	if (pwrite(g.s.fd, buf + size, 100, 0) != -1 || errno != EFAULT)
+		ret = sm_fail("no source: %s", strerror(errno));
+
+	/* From several buffers. */
+	fill(buf, g.s.seed, 10 * SM_PAGE + 50, 300);
+	iov[0] = (struct iovec){ buf, 100 };
+	iov[1] = (struct iovec){ buf + 100, 200 };
+	if (pwritev(g.s.fd, iov, 2, 10 * SM_PAGE + 50) != 300)
+		ret = sm_fail("pwritev: %s", strerror(errno));
+	ranges[nr++] = (struct range){ 10 * SM_PAGE + 50, 10 * SM_PAGE + 350 };
+
+	if (pread(g.s.fd, buf, 1, 0) != -1)
+		ret = sm_fail("the file can be read");
+
+	sync_global_to_guest(g.vm, ranges);
+	vcpu_args_set(g.vcpus[0], 2, (u64)nr, 0ul);
+	gm_start(&g);
+	return worse(gm_stop(&g), ret);
+}
+
+/* A guest's page is written, over and over, with what it has, as it moves. */
+static int test_write_moving(void)
+{
+	struct mover m;
+	struct gm g;
+	u8 *buf;
+	int ret;
+
+	gm_new(&g, 1, 64, guest_verify_bytes);
+	buf = malloc(gm_size(&g));
+	fill(buf, g.s.seed, 0, gm_size(&g));
+	ranges[0] = (struct range){ 0, gm_size(&g) };
+	sync_global_to_guest(g.vm, ranges);
+	vcpu_args_set(g.vcpus[0], 2, 1ul, 0ul);
+	if (pwrite(g.s.fd, buf, gm_size(&g), 0) != (ssize_t)gm_size(&g))
+		return sm_fail("pwrite: %s", strerror(errno));
+	if (!gm_how.private)
+		gm_touch(&g);
+	mover_start(&m, &g);
+	gm_start(&g);
+	for (int i = 0; i < rounds(50); i++)
+		for (size_t off = i; off < gm_size(&g); off += 3 * SM_PAGE)
+			if (pwrite(g.s.fd, buf + off, 1000, off) <= 0)
+				return sm_fail("pwrite: %s", strerror(errno));
+	ret = gm_stop(&g);
+	mover_stop(&m);
+	return ret;
+}
+
+static int test_write_refused(void)
+{
+	char buf[16] = { 0 };
+	struct gm g;
+
+	gm_new(&g, 1, 4, gm_guest_strict);
+	if (write(g.s.fd, buf, sizeof(buf)) != -1 || errno != EINVAL)
+		return sm_fail("write: %s", strerror(errno));
+	if (pwrite(g.s.fd, buf, sizeof(buf), 0) != -1)
+		return sm_fail("pwrite is possible");
+	sm_note("pwrite: %s", strerror(errno));
+	if (read(g.s.fd, buf, sizeof(buf)) != -1)
+		return sm_fail("read is possible");
+	return KSFT_PASS;
+}
+
+/* ------------------------------- M7: what KVM itself has in guest memory */
+
+/* Run to the guest's next GUEST_SYNC; false at its end. */
+static bool run_to_sync(struct gm *g, struct ucall *uc)
+{
+	vcpu_run(g->vcpus[0]);
+	if (g->vcpus[0]->run->exit_reason != KVM_EXIT_IO)
+		exit(sm_fail("exit %s",
+			     exit_reason_str(g->vcpus[0]->run->exit_reason)));
+	switch (get_ucall(g->vcpus[0], uc)) {
+	case UCALL_SYNC:
+		return true;
+	case UCALL_DONE:
+		return false;
+	case UCALL_ABORT:
+		REPORT_GUEST_ASSERT(*uc);
+	default:
+		exit(sm_fail("unknown ucall"));
+	}
+}
+
+/* Move the guest's pages while it does not run; false if it did not work. */
+static bool moved_to(struct gm *g, int node)
+{
+	size_t there;
+
+	gm_touch(g);
+	there = gm_move(g, node);
+	if (gm_movable() && there != g->s.nr)
+		sm_fail("%zu of %zu pages moved", there, g->s.nr);
+	return !gm_movable() || there == g->s.nr;
+}
+
+static u64 guest_clock(const struct pvclock_vcpu_time_info *info)
+{
+	u32 version;
+	u64 ns;
+
+	do {
+		version = sm_get(&info->version);
+		asm volatile("" ::: "memory");
+		ns = rdtsc() - info->tsc_timestamp;
+		if (info->tsc_shift >= 0)
+			ns <<= info->tsc_shift;
+		else
+			ns >>= -info->tsc_shift;
+		ns = (unsigned __int128)ns * info->tsc_to_system_mul >> 32;
+		ns += info->system_time;
+		asm volatile("" ::: "memory");
+	} while (version & 1 || version != sm_get(&info->version));
+	return ns;
+}
+
+static void guest_kvm_clock(u64 id, u64 stride)
+{
+	struct pvclock_vcpu_time_info *info = (void *)(GM_GPA + 64);
+
+	wrmsr(MSR_KVM_SYSTEM_TIME_NEW, (GM_GPA + 64) | KVM_MSR_ENABLED);
+	for (int i = 0; i < 4; i++)
+		GUEST_SYNC_ARGS(i, guest_clock(info), info->version,
+				info->tsc_to_system_mul, 0);
+	GUEST_DONE();
+}
+
+static int test_kvm_clock(void)
+{
+	struct kvm_clock_data data;
+	u64 version = 0, ns = 0, before;
+	int nodes[] = { sm_from, sm_to };
+	struct ucall uc;
+	struct gm g;
+
+	gm_new(&g, 1, 4, guest_kvm_clock);
+	gm_allocate(&g, sm_from);
+	for (int i = 0; run_to_sync(&g, &uc); i++) {
+		if (uc.args[3] & 1 || uc.args[3] <= version || !uc.args[4])
+			return sm_fail("update %d: version %lu, was %lu", i,
+				       uc.args[3], version);
+		if (uc.args[2] <= ns)
+			return sm_fail("update %d: %lu ns after %lu ns", i,
+				       uc.args[2], ns);
+		version = uc.args[3];
+		ns = uc.args[2];
+		if (!moved_to(&g, nodes[(i + 1) % 2]))
+			return KSFT_FAIL;
+		/* Set the clock on: the guest has to be told. */
+		memset(&data, 0, sizeof(data));
+		vm_ioctl(g.vm, KVM_GET_CLOCK, &data);
+		before = data.clock;
+		memset(&data, 0, sizeof(data));
+		ns = data.clock = before + 1000 * NSEC_PER_SEC;
+		vm_ioctl(g.vm, KVM_SET_CLOCK, &data);
+	}
+	sm_note("version %lu", version);
+	return KSFT_PASS;
+}
+
+static void guest_steal_time(u64 id, u64 stride)
+{
+	struct kvm_steal_time *st = (void *)(GM_GPA + 128);
+
+	wrmsr(MSR_KVM_STEAL_TIME, (GM_GPA + 128) | KVM_MSR_ENABLED);
+	for (int i = 0; i < 4; i++)
+		GUEST_SYNC_ARGS(i, sm_get(&st->version), sm_get(&st->steal), 0,
+				0);
+	GUEST_DONE();
+}
+
+static int test_steal_time(void)
+{
+	int nodes[] = { sm_from, sm_to };
+	u64 version = 0;
+	struct ucall uc;
+	cpu_set_t set;
+	struct gm g;
+
+	if (!kvm_cpu_has(X86_FEATURE_KVM_STEAL_TIME))
+		return sm_skip("KVM has no steal time");
+	gm_new(&g, 1, 4, guest_steal_time);
+	gm_allocate(&g, sm_from);
+	for (int i = 0; run_to_sync(&g, &uc); i++) {
+		if (uc.args[2] & 1 || uc.args[2] <= version)
+			return sm_fail("update %d: version %lu, was %lu", i,
+				       uc.args[2], version);
+		version = uc.args[2];
+		if (!moved_to(&g, nodes[(i + 1) % 2]))
+			return KSFT_FAIL;
+		/* KVM looks when the vCPU is loaded. */
+		CPU_ZERO(&set);
+		CPU_SET(i % 2, &set);
+		sched_setaffinity(0, sizeof(set), &set);
+	}
+	sm_note("version %lu", version);
+	return KSFT_PASS;
+}
+
+/* String I/O and its memory operands are emulated by KVM. */
+static void guest_string_io(u64 id, u64 stride)
+{
+	u64 *p = (u64 *)GM_GPA;
+	void *src, *dst;
+	u64 count;
+
+	for (u64 i = 0; i < 4; i++) {
+		for (u64 k = 0; k < 8; k++)
+			p[k] = 0x1111111111111111ULL * (i + k + 1);
+		src = p;
+		count = 64;
+		asm volatile("rep outsb" : "+S"(src), "+c"(count) :
+			     "d"(0x70) : "memory");
+		dst = p + 512;
+		count = 64;
+		asm volatile("rep insb" : "+D"(dst), "+c"(count) :
+			     "d"(0x70) : "memory");
+		for (u64 k = 0; k < 8; k++)
+			GUEST_ASSERT_EQ(p[512 + k], ~p[k]);
+		GUEST_SYNC(i);
+	}
+	GUEST_DONE();
+}
+
+static int test_string_io(void)
+{
+	int nodes[] = { sm_from, sm_to }, i = 0;
+	u8 buf[64] = { 0 };
+	size_t out = 0, in = 0;
+	struct kvm_run *run;
+	struct ucall uc;
+	struct gm g;
+
+	gm_new(&g, 1, 4, guest_string_io);
+	gm_allocate(&g, sm_from);
+	gm_touch(&g);
+	run = g.vcpus[0]->run;
+	for (;;) {
+		u8 *data = (u8 *)run + run->io.data_offset;
+
+		vcpu_run(g.vcpus[0]);
+		if (run->exit_reason != KVM_EXIT_IO)
+			return sm_fail("exit %s",
+				       exit_reason_str(run->exit_reason));
+		data = (u8 *)run + run->io.data_offset;
+		if (run->io.port != 0x70) {
+			if (get_ucall(g.vcpus[0], &uc) == UCALL_DONE)
+				break;
+			if (uc.cmd == UCALL_ABORT)
+				REPORT_GUEST_ASSERT(uc);
+			if (!moved_to(&g, nodes[++i % 2]))
+				return KSFT_FAIL;
+			continue;
+		}
+		for (u32 k = 0; k < run->io.count * run->io.size; k++) {
+			if (run->io.direction == KVM_EXIT_IO_OUT)
+				buf[out++ % 64] = data[k];
+			else
+				data[k] = ~buf[in++ % 64];
+		}
+	}
+	sm_note("%zu bytes out, %zu in", out, in);
+	return out == 256 && in == 256 ? KSFT_PASS : KSFT_FAIL;
+}
+
+/* Where the pages of nested virtualization are, in the guest's memory. */
+enum nested_page {
+	NESTED_VMCB, NESTED_SAVE, NESTED_MSR, NESTED_MSR2, NESTED_STACK,
+	NESTED_VMXON, NESTED_SHADOW, NESTED_VMREAD, NESTED_VMWRITE,
+	NESTED_RESULT, NESTED_NR,
+};
+
+static void l2_code_svm(void)
+{
+	u64 *result = gm_guest_page(NESTED_RESULT);
+
+	for (;;) {
+		sm_set(result, sm_get(result) + 1);
+		vmmcall();
+	}
+}
+
+static void l2_code_vmx(void)
+{
+	u64 *result = gm_guest_page(NESTED_RESULT);
+
+	for (;;) {
+		sm_set(result, sm_get(result) + 1);
+		vmcall();
+	}
+}
+
+static void l1_code_svm(u64 id, u64 stride)
+{
+	struct svm_test_data svm = {
+		.vmcb = (void *)gm_guest_page(NESTED_VMCB),
+		.vmcb_gpa = (u64)gm_guest_page(NESTED_VMCB),
+		.save_area = (void *)gm_guest_page(NESTED_SAVE),
+		.save_area_gpa = (u64)gm_guest_page(NESTED_SAVE),
+		.msr = gm_guest_page(NESTED_MSR),
+		.msr_gpa = (u64)gm_guest_page(NESTED_MSR),
+		.stack = gm_guest_page(NESTED_STACK + 1) - 8,
+	};
+	u64 *result = gm_guest_page(NESTED_RESULT), n = 0;
+	struct gm_report *r = &gm_shared.report[0];
+
+	generic_svm_setup(&svm, l2_code_svm);
+	while (!sm_get(&gm_shared.stop)) {
+		run_guest(svm.vmcb, svm.vmcb_gpa);
+		GUEST_ASSERT_EQ(svm.vmcb->control.exit_code, SVM_EXIT_VMMCALL);
+		GUEST_ASSERT_EQ(sm_get(result), ++n);
+		svm.vmcb->save.rip += 3;
+		sm_set(&r->passes, n);
+	}
+	GUEST_DONE();
+}
+
+static void l1_code_vmx(u64 id, u64 stride)
+{
+	struct vmx_pages vmx = {
+		.vmxon = gm_guest_page(NESTED_VMXON),
+		.vmxon_gpa = (u64)gm_guest_page(NESTED_VMXON),
+		.vmcs = gm_guest_page(NESTED_VMCB),
+		.vmcs_gpa = (u64)gm_guest_page(NESTED_VMCB),
+		.msr = gm_guest_page(NESTED_MSR),
+		.msr_gpa = (u64)gm_guest_page(NESTED_MSR),
+		.shadow_vmcs = gm_guest_page(NESTED_SHADOW),
+		.shadow_vmcs_gpa = (u64)gm_guest_page(NESTED_SHADOW),
+		.vmread = gm_guest_page(NESTED_VMREAD),
+		.vmread_gpa = (u64)gm_guest_page(NESTED_VMREAD),
+		.vmwrite = gm_guest_page(NESTED_VMWRITE),
+		.vmwrite_gpa = (u64)gm_guest_page(NESTED_VMWRITE),
+		.stack = gm_guest_page(NESTED_STACK + 1) - 8,
+	};
+	u64 *result = gm_guest_page(NESTED_RESULT), n = 0;
+	struct gm_report *r = &gm_shared.report[0];
+
+	GUEST_ASSERT(prepare_for_vmx_operation(&vmx));
+	GUEST_ASSERT(load_vmcs(&vmx));
+	prepare_vmcs(&vmx, l2_code_vmx);
+	vmwrite(GUEST_RSP, (u64)vmx.stack);
+	while (!sm_get(&gm_shared.stop)) {
+		if (n)
+			GUEST_ASSERT(!vmresume());
+		else
+			GUEST_ASSERT(!vmlaunch());
+		GUEST_ASSERT_EQ(vmreadz(VM_EXIT_REASON), EXIT_REASON_VMCALL);
+		GUEST_ASSERT_EQ(sm_get(result), ++n);
+		vmwrite(GUEST_RIP, vmreadz(GUEST_RIP) +
+			vmreadz(VM_EXIT_INSTRUCTION_LEN));
+		sm_set(&r->passes, n);
+	}
+	GUEST_DONE();
+}
+
+/*
+ * A guest that runs a guest of its own, with all its state in such memory, as
+ * that moves.
+ */
+static int test_nested(void)
+{
+	int nodes[] = { sm_from, sm_to };
+	size_t there = 0;
+	struct gm g;
+
+	if (kvm_cpu_has(X86_FEATURE_SVM))
+		gm_new(&g, 1, NESTED_NR, l1_code_svm);
+	else if (kvm_cpu_has(X86_FEATURE_VMX))
+		gm_new(&g, 1, NESTED_NR, l1_code_vmx);
+	else
+		return sm_skip("no nested virtualization");
+	gm_allocate(&g, sm_from);
+	gm_touch(&g);
+	gm_start(&g);
+	gm_wait(&g);
+	for (int i = 1; i <= rounds(9); i++) {
+		there = gm_move(&g, nodes[i % 2]);
+		gm_wait(&g);
+	}
+	return worse(gm_stop(&g), verdict("then", there, g.s.nr));
+}
+
+static int test_xen(void)
+{
+	struct kvm_xen_vcpu_attr attr = {
+		.type = KVM_XEN_VCPU_ATTR_TYPE_VCPU_INFO,
+		.u.gpa = GM_GPA,
+	};
+	struct gm g;
+	int r;
+
+	if (!kvm_check_cap(KVM_CAP_XEN_HVM))
+		return sm_skip("no CONFIG_KVM_XEN");
+	gm_new(&g, 1, 4, gm_guest_strict);
+	gm_allocate(&g, sm_from);
+	r = __vcpu_ioctl(g.vcpus[0], KVM_XEN_VCPU_SET_ATTR, &attr);
+	sm_note("vcpu_info: %s", r ? strerror(errno) : "taken");
+	if (gm_no_map())
+		return r && errno == EFAULT ? KSFT_PASS : KSFT_FAIL;
+	return r ? KSFT_FAIL : KSFT_PASS;
+}
+
+/* ------------------------------------ M17: who leaves such pages alone */
+
+/*
+ * NUMA balancing moves the VMM's ordinary memory to the node that uses it; the
+ * guest's stays where it is.
+ */
+static int test_numa_balancing(void)
+{
+	const char *const tune[][2] = {
+		{ "scan_delay_ms", "10" },
+		{ "scan_period_min_ms", "10" },
+		{ "scan_period_max_ms", "100" },
+	};
+	long long before = sm_read_num("/proc/sys/kernel/numa_balancing");
+	struct secret anon = { .nr = 256 };
+	size_t control, left;
+	char path[128];
+	cpu_set_t set;
+	struct gm g;
+	double end;
+
+	if (before < 0)
+		return sm_skip("no NUMA balancing");
+	for (size_t i = 0; i < ARRAY_SIZE(tune); i++) {
+		snprintf(path, sizeof(path),
+			 SM_DEBUGFS "sched/numa_balancing/%s", tune[i][0]);
+		sm_write(path, tune[i][1]);
+	}
+	/* All threads on the first node's CPU, all memory on the second. */
+	CPU_ZERO(&set);
+	CPU_SET(0, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+	gm_new(&g, 2, sm_nr / 4, gm_guest_strict);
+	gm_allocate(&g, sm_to);
+	gm_touch(&g);
+	sm_bind_task(sm_to);
+	anon.mem = mmap(NULL, anon.nr * SM_PAGE, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	madvise(anon.mem, anon.nr * SM_PAGE, MADV_NOHUGEPAGE);
+	memset(anon.mem, 1, anon.nr * SM_PAGE);
+	sm_bind_task(-1);
+	sm_write("/proc/sys/kernel/numa_balancing", "1");
+	gm_start(&g);
+	for (end = sm_now() + rounds(3); sm_now() < end;) {
+		for (size_t i = 0; i < anon.nr; i++)
+			sm_set((u64 *)sm_page(&anon, i), i);
+		gm_touch(&g);
+	}
+	sm_writef("/proc/sys/kernel/numa_balancing", "%lld", before);
+	control = anon.nr - sm_on_node(&anon, sm_to);
+	left = g.s.nr - sm_on_node(&g.s, sm_to);
+	sm_note("%zu of the guest's %zu pages moved, %zu of %zu others", left,
+		g.s.nr, control, anon.nr);
+	if (left)
+		return worse(gm_stop(&g), KSFT_FAIL);
+	return worse(gm_stop(&g), control ? KSFT_PASS : KSFT_SKIP);
+}
+
+/* ------------------------------------------ M18: who cannot read them */
+
+/* Returns what went wrong, or NULL: all readers were refused, or all read. */
+static const char *readers(struct gm *g, bool refused)
+{
+	static char text[160];
+	u64 *page = sm_page(&g->s, 1), word = 0;
+	struct iovec local = { &word, sizeof(word) };
+	struct iovec remote = { page, sizeof(word) };
+	int fd, pipefd[2], status;
+	ssize_t n;
+	pid_t pid;
+
+#define READER(what, failed, err) do {					\
+	if ((failed) != refused || (refused && !(err))) {		\
+		snprintf(text, sizeof(text), "%s: %s", what,		\
+			 (failed) ? strerror(errno) : "done");		\
+		return text;						\
+	}								\
+} while (0)
+
+	n = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
+	READER("process_vm_readv", n < 0, errno == EFAULT);
+	local.iov_base = &word;
+	n = process_vm_writev(getpid(), &local, 1, &remote, 1, 0);
+	READER("process_vm_writev", n < 0, errno == EFAULT);
+
+	fd = open("/proc/self/mem", O_RDWR);
+	n = pread(fd, &word, sizeof(word), (off_t)page);
+	READER("/proc/self/mem", n < 0, errno == EIO || errno == EFAULT);
+	close(fd);
+
+	if (pipe(pipefd))
+		return "pipe";
+	n = vmsplice(pipefd[1], &remote, 1, 0);
+	READER("vmsplice", n < 0, errno == EFAULT);
+	close(pipefd[0]);
+	close(pipefd[1]);
+
+	pid = fork();
+	if (!pid) {
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	errno = 0;
+	ptrace(PTRACE_PEEKDATA, pid, page, 0);
+	n = errno;
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	errno = n;
+	READER("ptrace", !!n, n == EIO || n == EFAULT);
+#undef READER
+	return NULL;
+}
+
+static int test_readers(void)
+{
+	const char *wrong;
+	struct mover m;
+	struct gm g;
+
+	gm_new_strict(&g, 1, sm_nr / 4);
+	wrong = readers(&g, gm_no_map());
+	if (wrong)
+		return sm_fail("%s", wrong);
+	if (!gm_no_map())
+		return KSFT_PASS;
+	gm_start(&g);
+	mover_start(&m, &g);
+	for (int i = 0; i < rounds(20) && !wrong; i++)
+		wrong = readers(&g, true);
+	mover_stop(&m);
+	if (wrong)
+		return sm_fail("%s", wrong);
+	return finish(&g, KSFT_PASS);
+}
+
+/* --------------------------------------------------------- M20: hwpoison */
+
+/* A memory error takes one page away; the guest's other pages still move. */
+static int test_hwpoison(void)
+{
+	struct gm_thread *t;
+	struct secret rest;
+	const u64 page = 3;
+	struct gm g;
+	int ret = KSFT_PASS;
+	u64 pfn;
+
+	if (!sm_exists(SM_DEBUGFS "hwpoison/corrupt-pfn"))
+		return sm_skip("no CONFIG_HWPOISON_INJECT");
+	gm_new_strict(&g, 1, 16);
+	t = &g.threads[0];
+	pfn = sm_pfn(sm_page(&g.s, page));
+	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_LATE, 0, 0);
+	sm_writef(SM_DEBUGFS "hwpoison/corrupt-pfn", "%#llx",
+		  (unsigned long long)pfn);
+	if (!sm_kpf(pfn, SM_KPF_HWPOISON))
+		return sm_fail("the page is not marked");
+	gm_run(t);
+	sm_note("KVM_RUN: %s, %s", strerror(t->err), exit_reason_str(t->exit));
+	if (t->err != EHWPOISON && t->err != EFAULT)
+		ret = KSFT_FAIL;
+	rest = g.s;
+	rest.nr = page;
+	if (gm_movable()) {
+		sm_move(&rest, sm_to);
+		if (sm_on_node(&rest, sm_to) != page)
+			ret = sm_fail("the others do not move");
+	}
+	for (u64 i = 0; i < page; i++) {
+		u64 *p = sm_page(&g.s, i);
+		u64 want = gm_first(g.s.seed, i, 1);
+
+		for (unsigned int k = 0; k < SM_WORDS; k++, want += GM_STEP)
+			if (sm_get(&p[k]) != want)
+				ret = sm_fail("page %lu word %u", i, k);
+	}
+	gm_free(&g);
+	sm_write("/proc/sys/vm/compact_memory", "1");
+	if (!sm_kpf(pfn, SM_KPF_HWPOISON) || sm_kpf(pfn, SM_KPF_BUDDY))
+		ret = sm_fail("the page was handed back");
+	return ret;
+}
+
+/* -------------------------------------------------------------------- */
+
+static const struct gm_test tests[] = {
+	{ "M1: the flags are offered where memory can be copied, else -EINVAL",
+	  test_flags, GM_ONCE },
+	{ "M2: pages are unevictable, and in movable blocks if they can move",
+	  test_pageblocks, GM_ALL },
+
+	{ "M1: without MOVABLE move_pages(2) moves none of a guest's pages",
+	  test_move_pages, GM_S_STAY },
+	{ "M5: a guest's pages move with move_pages(2), every word is right",
+	  test_move_pages, GM_S_MOVE },
+	{ "M14: mbind(2) with MPOL_MF_MOVE", test_mbind, GM_S_NONE | GM_S_MOVE },
+	{ "M14: migrate_pages(2)", test_migrate_pages, GM_S_NONE | GM_S_MOVE },
+	{ "M14: compaction moves memory that nobody maps",
+	  test_compaction, GM_S_MOVE | GM_P_ALL },
+	{ "M14: a ZONE_MOVABLE block full of guest memory goes offline",
+	  test_offline, GM_S_BOTH | GM_P_MOVE, 300 },
+	{ "M2: there is none of it in ZONE_MOVABLE that cannot move",
+	  test_offline, GM_P_STAY, 300 },
+	{ "M14: soft offline moves a page away",
+	  test_soft_offline, GM_S_BOTH | GM_P_MOVE },
+	{ "M2: soft offline of a page that cannot move changes nothing",
+	  test_soft_offline, GM_P_STAY },
+	{ "M14: a CMA allocation moves the guest's pages in its way",
+	  test_cma, GM_S_BOTH | GM_P_MOV },
+
+	{ "M3: a page with an extra reference stays, and loses nothing",
+	  test_extra_reference, GM_S_MOV },
+	{ "M3: an unexpected reference gives -EAGAIN and no effect",
+	  test_fail_refs, GM_S_BOTH },
+	{ "M11: a page-table split that fails changes nothing",
+	  test_fail_split, GM_S_BOTH },
+	{ "M11: a direct-map zap that fails changes nothing",
+	  test_fail_zap, GM_S_BOTH },
+	{ "M12: a machine check in the copy fails, changes nothing",
+	  test_fail_copy, GM_S_BOTH },
+	{ "M11: a switch of the mapping that fails changes nothing",
+	  test_fail_switch, GM_S_BOTH },
+
+	{ "M19: two move the same pages of three vCPUs",
+	  test_two_movers, GM_S_MOVE },
+	{ "M19: holes are punched and filled while pages move",
+	  test_punch, GM_ALL },
+	{ "M5: two VMs use a file while it moves",
+	  test_two_vms, GM_S_OPEN },
+	{ "M18: a second VM cannot use the mapping as its memory",
+	  test_two_vms, GM_S_SECRET },
+	{ "M19: the memslot comes and goes while pages move",
+	  test_memslots, GM_ALL },
+	{ "M6: pages turn shared and private while they move",
+	  test_conversion, GM_P_ALL },
+	{ "M19: the VMM is killed while pages move", test_teardown, GM_ALL },
+
+	{ "M15: at most 0.02 shootdowns per page in bulk, one per fault",
+	  test_shootdowns, GM_S_SECRET | GM_P_SECRET },
+	{ "M16: all that was taken is given back", test_balance, GM_ALL },
+
+	{ "write(2): any offset and length, short at the end",
+	  test_pwrite, GM_S_SECRET | GM_P_SECRET },
+	{ "M19: write(2) to pages that move",
+	  test_write_moving, GM_S_BOTH | GM_P_BOTH },
+	{ "M1: without NO_DIRECT_MAP there is no write(2)",
+	  test_write_refused, GM_S_OPEN | GM_P_OPEN },
+
+	{ "M7: kvm-clock is kept up to date, also in a page that moved",
+	  test_kvm_clock, GM_S_ALL },
+	{ "M7: so is steal time", test_steal_time, GM_S_ALL },
+	{ "M7: instructions that KVM emulates", test_string_io, GM_S_ALL },
+	{ "M7: nested guests run while their state moves",
+	  test_nested, GM_S_ALL },
+	{ "M7: Xen's vcpu_info is refused without a direct map",
+	  test_xen, GM_S_ALL },
+
+	{ "M17: NUMA balancing leaves a remote guest's memory alone",
+	  test_numa_balancing, GM_S_MOVE },
+	{ "M18: nobody reads it by GUP", test_readers, GM_S_ALL },
+	{ "M20: a memory error costs one page, for good",
+	  test_hwpoison, GM_S_ALL },
+};
+
+int main(int argc, char **argv)
+{
+	return gm_main(argc, argv, tests, ARRAY_SIZE(tests));
+}

@@ -1,0 +1,676 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * For guest_memfd_migrate_test.c: VMs with a guest_memfd of any flags, guests
+ * that write and verify every word of it without pause, and where its page
+ * frames are, mapped or not.
+ *
+ * What a host with two nodes, memory blocks and CMA needs is shared with the
+ * tests of memfd_secret(2), secretmem_*.c of the mm selftests. A struct secret
+ * is the VMM's mapping of the file.
+ */
+#ifndef _GUEST_MEMFD_VM_H
+#define _GUEST_MEMFD_VM_H
+
+#include <pthread.h>
+#include <linux/sizes.h>
+#include <linux/stddef.h>
+
+#include "test_util.h"
+#include "kvm_util.h"
+#include "processor.h"
+
+#include "../mm/secretmem_test.h"
+
+#define GM_GPA		SZ_4G
+#define GM_SLOT		1
+#define GM_VCPUS	4
+#define GM_CGROUP	"/sys/fs/cgroup/gm_test"
+
+#define GM_NDM		GUEST_MEMFD_FLAG_NO_DIRECT_MAP
+#define GM_MOVABLE	GUEST_MEMFD_FLAG_MOVABLE
+#define GM_SHARED	(GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED)
+
+/* -------------------------------------------------------------- the guest */
+
+/* What a vCPU reports. */
+struct gm_report {
+	u64	passes;		/* over all of its pages */
+	u64	gen;		/* of its pages now */
+	u64	wrong;		/* words */
+	u64	page, word, got, want;	/* the first of them */
+};
+
+/* Between guest and VMM; each VM has its own copy of the guest's program. */
+struct gm_shared {
+	u64			stop;
+	u64			start;		/* the generation that is there */
+	u64			seed;
+	u64			nr;		/* pages */
+	u64			arg[4];		/* as the guest's code needs it */
+	struct gm_report	report[GM_VCPUS];
+};
+
+static struct gm_shared gm_shared;
+
+/*
+ * A page's words in its generation @gen: all differ, and differ from those of
+ * any other page. In generation 0 it has not been written yet.
+ */
+#define GM_STEP		0x9e3779b97f4a7c15ULL
+
+static inline u64 gm_first(u64 seed, u64 page, u64 gen)
+{
+	return gen ? sm_word(seed + gen, page, 0) : 0;
+}
+
+static inline u64 gm_step(u64 gen)
+{
+	return gen ? GM_STEP : 0;
+}
+
+static inline u64 *gm_guest_page(u64 page)
+{
+	return (u64 *)(GM_GPA + page * SM_PAGE);
+}
+
+static inline void gm_guest_saw(struct gm_report *r, u64 page, u64 word,
+				u64 got, u64 want)
+{
+	if (r->wrong++)
+		return;
+	r->page = page;
+	r->word = word;
+	r->got = got;
+	r->want = want;
+}
+
+/* Verify each word of a page and write the next generation, word by word. */
+static inline void gm_guest_renew(struct gm_report *r, u64 page, u64 gen)
+{
+	u64 old = gm_first(gm_shared.seed, page, gen);
+	u64 new = gm_first(gm_shared.seed, page, gen + 1);
+	u64 step = gm_step(gen), *p = gm_guest_page(page), got;
+
+	for (unsigned int i = 0; i < SM_WORDS; i++) {
+		got = sm_get(&p[i]);
+		if (got != old)
+			gm_guest_saw(r, page, i, got, old);
+		sm_set(&p[i], new);
+		old += step;
+		new += GM_STEP;
+	}
+}
+
+/* vCPU @id of @stride has every stride-th page. */
+static void gm_guest_strict(u64 id, u64 stride)
+{
+	struct gm_report *r = &gm_shared.report[id];
+	u64 gen = gm_shared.start;
+
+	do {
+		for (u64 page = id; page < gm_shared.nr; page += stride)
+			gm_guest_renew(r, page, gen);
+		sm_set(&r->gen, ++gen);
+		sm_set(&r->passes, r->passes + 1);
+	} while (!sm_get(&gm_shared.stop));
+	GUEST_DONE();
+}
+
+/*
+ * For memory that comes and goes: a word is 0, or one that was once written
+ * here; the last two bytes count.
+ */
+#define GM_COUNT	0xffffULL
+
+static inline u64 gm_tag(u64 seed, u64 page, u64 i)
+{
+	return sm_word(seed, page, i) & ~GM_COUNT;
+}
+
+static void gm_guest_loose(u64 id, u64 stride)
+{
+	struct gm_report *r = &gm_shared.report[id];
+	u64 count = 0, tag, got, *p;
+
+	do {
+		count = (count + 1) & GM_COUNT;
+		for (u64 page = id; page < gm_shared.nr; page += stride) {
+			p = gm_guest_page(page);
+			for (unsigned int i = 0; i < SM_WORDS; i += 4) {
+				tag = gm_tag(gm_shared.seed, page, i);
+				got = sm_get(&p[i]);
+				if (got && (got & ~GM_COUNT) != tag)
+					gm_guest_saw(r, page, i, got, tag);
+				sm_set(&p[i], tag | count);
+			}
+		}
+		sm_set(&r->passes, r->passes + 1);
+	} while (!sm_get(&gm_shared.stop));
+	GUEST_DONE();
+}
+
+/* ---------------------------------------------------------------- the VMM */
+
+/* Which file a test is to use, of which VM: set by the runner. */
+static struct gm_how {
+	u64	flags;		/* GM_NDM, GM_MOVABLE */
+	bool	private;	/* KVM_X86_SW_PROTECTED_VM, never mapped */
+} gm_how;
+
+#define gm_movable()	(gm_how.flags & GM_MOVABLE)
+#define gm_no_map()	(gm_how.flags & GM_NDM)
+
+struct gm {
+	struct kvm_vm		*vm;
+	struct kvm_vcpu		*vcpus[GM_VCPUS];
+	struct gm_thread {
+		struct gm	*g;
+		unsigned int	id;
+		pthread_t	thread;
+		int		err;		/* of KVM_RUN */
+		u32		exit;
+	}			threads[GM_VCPUS];
+	unsigned int		nr_vcpus;
+	struct secret		s;	/* of private memory: what is shared */
+	struct gm_shared	*shared;
+	bool			retry;	/* KVM_RUN after a memory fault */
+	unsigned long		faults;
+};
+
+static inline size_t gm_size(const struct gm *g)
+{
+	return g->s.nr * SM_PAGE;
+}
+
+static inline u64 gm_file_flags(void)
+{
+	return gm_how.flags | (gm_how.private ? 0 : GM_SHARED);
+}
+
+static inline void gm_slot(struct gm *g, bool there)
+{
+	vm_set_user_memory_region2(g->vm, GM_SLOT, KVM_MEM_GUEST_MEMFD, GM_GPA,
+				   there ? gm_size(g) : 0, g->s.mem, g->s.fd, 0);
+}
+
+/*
+ * All pages of the file on a node, without a mapping. The policy is the
+ * task's.
+ */
+static inline void gm_allocate(struct gm *g, int node)
+{
+	int r;
+
+	sm_bind_task(node);
+	r = fallocate(g->s.fd, FALLOC_FL_KEEP_SIZE, 0, gm_size(g));
+	sm_bind_task(-1);
+	if (r)
+		exit(sm_fail("fallocate: %s", strerror(errno)));
+}
+
+/* Map what is allocated: move_pages(2) only sees pages that are mapped. */
+static inline void gm_touch(struct gm *g)
+{
+	for (size_t i = 0; i < g->s.nr; i++)
+		sm_get((u64 *)sm_page(&g->s, i));
+}
+
+/* A VM of @nr_vcpus that run @code, with @nr pages that are not there yet. */
+static inline void gm_new(struct gm *g, unsigned int nr_vcpus, size_t nr,
+			  void *code)
+{
+	struct vm_shape shape = VM_SHAPE_DEFAULT;
+	int map = MAP_SHARED;
+
+	memset(g, 0, sizeof(*g));
+	if (gm_how.private) {
+		shape.type = KVM_X86_SW_PROTECTED_VM;
+		map = MAP_PRIVATE | MAP_ANONYMOUS;
+	}
+	g->nr_vcpus = nr_vcpus;
+	g->vm = __vm_create_with_vcpus(shape, nr_vcpus, nr, code, g->vcpus);
+	g->s.nr = nr;
+	g->s.seed = (u64)getpid() << 32;
+	g->s.fd = vm_create_guest_memfd(g->vm, gm_size(g), gm_file_flags());
+	g->s.mem = mmap(NULL, gm_size(g), PROT_READ | PROT_WRITE, map,
+			gm_how.private ? -1 : g->s.fd, 0);
+	if (g->s.mem == MAP_FAILED)
+		exit(sm_fail("mmap: %s", strerror(errno)));
+	gm_slot(g, true);
+	if (gm_how.private)
+		vm_mem_set_private(g->vm, GM_GPA, gm_size(g));
+	virt_map(g->vm, GM_GPA, GM_GPA, nr);
+	for (unsigned int i = 0; i < nr_vcpus; i++) {
+		g->threads[i].g = g;
+		g->threads[i].id = i;
+		vcpu_args_set(g->vcpus[i], 2, (u64)i, (u64)nr_vcpus);
+	}
+	g->shared = addr_gva2hva(g->vm, (gva_t)&gm_shared);
+	g->shared->seed = g->s.seed;
+	g->shared->nr = nr;
+}
+
+/* The same, with all memory there, on the first node. */
+static inline void gm_new_strict(struct gm *g, unsigned int nr_vcpus, size_t nr)
+{
+	gm_new(g, nr_vcpus, nr, gm_guest_strict);
+	gm_allocate(g, sm_from);
+	if (gm_how.private)
+		return;
+	gm_touch(g);
+	if (sm_on_node(&g->s, sm_from) != nr)
+		exit(sm_fail("only %zu of %zu pages start on node %d",
+			     sm_on_node(&g->s, sm_from), nr, sm_from));
+}
+
+/*
+ * The guest found no memslot: stand in for it, with the VMM's mapping of the
+ * memory that is meant.
+ */
+static inline bool gm_mmio(struct gm *g, struct kvm_run *run)
+{
+	u64 off = run->mmio.phys_addr - GM_GPA;
+	void *mem = (char *)g->s.mem + off;
+
+	if (!g->retry || gm_how.private || off >= gm_size(g))
+		return false;
+	if (run->mmio.is_write)
+		memcpy(mem, run->mmio.data, run->mmio.len);
+	else
+		memcpy(run->mmio.data, mem, run->mmio.len);
+	return true;
+}
+
+static void *gm_run(void *arg)
+{
+	struct gm_thread *t = arg;
+	struct kvm_vcpu *vcpu = t->g->vcpus[t->id];
+	struct kvm_run *run = vcpu->run;
+	struct ucall uc;
+	u64 cmd;
+
+	for (;;) {
+		t->err = __vcpu_run(vcpu) ? errno : 0;
+		t->exit = run->exit_reason;
+		if (t->err == EINTR || t->err == EAGAIN)
+			continue;
+		if (t->err == EFAULT && t->exit == KVM_EXIT_MEMORY_FAULT &&
+		    t->g->retry) {
+			__atomic_add_fetch(&t->g->faults, 1, __ATOMIC_RELAXED);
+			sched_yield();
+			continue;
+		}
+		if (t->err)
+			return NULL;
+		if (t->exit == KVM_EXIT_MMIO && gm_mmio(t->g, run)) {
+			__atomic_add_fetch(&t->g->faults, 1, __ATOMIC_RELAXED);
+			continue;
+		}
+		if (t->exit != KVM_EXIT_IO) {
+			t->err = EPROTO;
+			return NULL;
+		}
+		cmd = get_ucall(vcpu, &uc);
+		if (cmd == UCALL_DONE)
+			return NULL;
+		if (cmd == UCALL_ABORT)
+			REPORT_GUEST_ASSERT(uc);
+		t->err = EPROTO;
+		return NULL;
+	}
+}
+
+static inline void gm_start(struct gm *g)
+{
+	for (unsigned int i = 0; i < g->nr_vcpus; i++)
+		kvm_pthread_create(&g->threads[i].thread, NULL, gm_run,
+				   &g->threads[i]);
+}
+
+static inline u64 gm_passes(const struct gm *g, unsigned int id)
+{
+	return sm_get(&g->shared->report[id].passes);
+}
+
+/* Until each vCPU has seen each of its pages again, from here on. */
+static inline void gm_wait(struct gm *g)
+{
+	u64 want[GM_VCPUS];
+
+	for (unsigned int i = 0; i < g->nr_vcpus; i++)
+		want[i] = gm_passes(g, i) + 2;
+	for (unsigned int i = 0; i < g->nr_vcpus; i++)
+		while (gm_passes(g, i) < want[i] && !g->threads[i].err)
+			sm_sleep_ms(5);
+}
+
+/* End the guest and say whether it was content. */
+static inline int gm_stop(struct gm *g)
+{
+	u64 passes = 0, wrong = 0;
+	int ret = KSFT_PASS;
+
+	sm_set(&g->shared->stop, 1);
+	for (unsigned int i = 0; i < g->nr_vcpus; i++) {
+		struct gm_report *r = &g->shared->report[i];
+		struct gm_thread *t = &g->threads[i];
+
+		pthread_join(t->thread, NULL);
+		passes += r->passes;
+		wrong += r->wrong;
+		if (t->err)
+			ret = sm_fail("vCPU %u: KVM_RUN: %s, %s", i,
+				      strerror(t->err),
+				      exit_reason_str(t->exit));
+		else if (!r->passes)
+			ret = sm_fail("vCPU %u has made no pass", i);
+		if (r->wrong)
+			ret = sm_fail("vCPU %u, pass %lu: page %lu word %lu: %#lx, not %#lx",
+				      i, r->passes, r->page, r->word, r->got,
+				      r->want);
+	}
+	sm_note("%lu passes, %lu wrong words", passes, wrong);
+	return ret;
+}
+
+/* What the guest has left, by the VMM's mapping; with gm_guest_strict() only. */
+static inline size_t gm_wrong(const struct gm *g)
+{
+	size_t wrong = 0;
+
+	for (size_t page = 0; page < g->s.nr && !gm_how.private; page++) {
+		u64 gen = g->shared->report[page % g->nr_vcpus].gen;
+		u64 want = gm_first(g->s.seed, page, gen);
+		u64 *p = sm_page(&g->s, page);
+
+		for (unsigned int i = 0; i < SM_WORDS; i++) {
+			wrong += sm_get(&p[i]) != want;
+			want += gm_step(gen);
+		}
+	}
+	return wrong;
+}
+
+static inline void gm_free(struct gm *g)
+{
+	kvm_vm_free(g->vm);
+	if (g->s.mem)
+		munmap(g->s.mem, gm_size(g));
+	close(g->s.fd);
+}
+
+/*
+ * Pages that a vCPU faults in right now are busy and stay: ask again. Returns
+ * how many are on the node at last.
+ */
+static inline size_t gm_move(struct gm *g, int node)
+{
+	int tries = gm_movable() ? 100 : 2;
+	size_t there = 0;
+
+	while (tries-- && there < g->s.nr) {
+		sm_move(&g->s, node);
+		there = sm_on_node(&g->s, node);
+	}
+	return there;
+}
+
+/* ------------------------------------------------ page frames, unmapped */
+
+/*
+ * The frames of memory that nobody maps: a control group of its own is charged
+ * for them, and nothing else there is unevictable.
+ */
+struct gm_frames {
+	size_t	nr;
+	u64	*pfn;		/* ascending */
+};
+
+static inline int gm_cgroup_enter(void)
+{
+	int err;
+
+	if (!sm_exists("/sys/fs/cgroup/cgroup.procs") ||
+	    !sm_exists("/proc/kpagecgroup"))
+		return -ENOENT;
+	err = sm_write("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
+	if (err)
+		return err;
+	if (mkdir(GM_CGROUP, 0755) && errno != EEXIST)
+		return -errno;
+	return sm_write(GM_CGROUP "/cgroup.procs", "0");
+}
+
+static inline struct gm_frames gm_frames(void)
+{
+	const size_t chunk = 65536;
+	struct gm_frames f = { 0 };
+	u64 *group, *flags;
+	struct stat st;
+	int gfd, ffd;
+	ssize_t n;
+
+	gfd = open("/proc/kpagecgroup", O_RDONLY);
+	ffd = open("/proc/kpageflags", O_RDONLY);
+	group = malloc(chunk * sizeof(u64));
+	flags = malloc(chunk * sizeof(u64));
+	if (stat(GM_CGROUP, &st) || gfd < 0 || ffd < 0)
+		exit(sm_fail("cannot find page frames: %s", strerror(errno)));
+	/* Flags are set when a page leaves a CPU's batch for the LRU. */
+	sm_write("/proc/sys/vm/drop_caches", "1");
+	for (u64 base = 0; ; base += chunk) {
+		n = pread(gfd, group, chunk * sizeof(u64), base * sizeof(u64));
+		if (n <= 0)
+			break;
+		n /= sizeof(u64);
+		if (pread(ffd, flags, n * sizeof(u64), base * sizeof(u64)) <= 0)
+			break;
+		for (ssize_t i = 0; i < n; i++) {
+			if (group[i] != st.st_ino ||
+			    !(flags[i] >> SM_KPF_UNEVICTABLE & 1))
+				continue;
+			if (!(f.nr % 1024))
+				f.pfn = realloc(f.pfn, (f.nr + 1024) *
+						sizeof(u64));
+			f.pfn[f.nr++] = base + i;
+		}
+	}
+	free(group);
+	free(flags);
+	close(gfd);
+	close(ffd);
+	return f;
+}
+
+/* How many of the frames in @now are not in @was. */
+static inline size_t gm_frames_new(const struct gm_frames *was,
+				   const struct gm_frames *now)
+{
+	size_t i = 0, new = 0;
+
+	for (size_t k = 0; k < now->nr; k++) {
+		while (i < was->nr && was->pfn[i] < now->pfn[k])
+			i++;
+		new += i == was->nr || was->pfn[i] != now->pfn[k];
+	}
+	return new;
+}
+
+static inline size_t gm_frames_in(const struct gm_frames *f, u64 first, u64 end)
+{
+	size_t in = 0;
+
+	for (size_t k = 0; k < f->nr; k++)
+		in += f->pfn[k] >= first && f->pfn[k] < end;
+	return in;
+}
+
+/* ----------------------------------------------------------------- runner */
+
+/* Which files, of which VMs, a property is about. */
+enum gm_variant {
+	GM_S_NONE	= 1 << 0,
+	GM_S_NDM	= 1 << 1,
+	GM_S_MOV	= 1 << 2,
+	GM_S_BOTH	= 1 << 3,
+	GM_P_NONE	= 1 << 4,
+	GM_P_NDM	= 1 << 5,
+	GM_P_MOV	= 1 << 6,
+	GM_P_BOTH	= 1 << 7,
+
+	GM_ONCE		= 1 << 8,	/* not about any */
+
+	GM_S_STAY	= GM_S_NONE | GM_S_NDM,
+	GM_S_MOVE	= GM_S_MOV | GM_S_BOTH,
+	GM_S_SECRET	= GM_S_NDM | GM_S_BOTH,
+	GM_S_OPEN	= GM_S_NONE | GM_S_MOV,
+	GM_S_ALL	= GM_S_STAY | GM_S_MOVE,
+	GM_P_STAY	= GM_P_NONE | GM_P_NDM,
+	GM_P_MOVE	= GM_P_MOV | GM_P_BOTH,
+	GM_P_SECRET	= GM_P_NDM | GM_P_BOTH,
+	GM_P_OPEN	= GM_P_NONE | GM_P_MOV,
+	GM_P_ALL	= GM_P_STAY | GM_P_MOVE,
+	GM_ALL		= GM_S_ALL | GM_P_ALL,
+};
+
+struct gm_test {
+	const char	*name;
+	int		(*fn)(void);
+	unsigned int	variants;
+	unsigned int	seconds;	/* until it counts as hung; 0: 120 */
+};
+
+static const char *const gm_variant_names[] = {
+	"shared", "shared, no direct map", "shared, movable",
+	"shared, no direct map, movable",
+	"private", "private, no direct map", "private, movable",
+	"private, no direct map, movable",
+	"",
+};
+
+static inline void gm_name(const struct gm_test *t, unsigned int v, char *buf,
+			   size_t len)
+{
+	if (1 << v == GM_ONCE)
+		snprintf(buf, len, "%s", t->name);
+	else
+		snprintf(buf, len, "%s [%s]", t->name, gm_variant_names[v]);
+}
+
+/* Whether a test is to run, with a variant, and what it is called. */
+static inline bool gm_selected(const struct gm_test *t, unsigned int v,
+			       const char *only, char *name, size_t len)
+{
+	if (!(t->variants >> v & 1))
+		return false;
+	/* With ephmap=off there are no such files: one test says so. */
+	if (!sm_on && ((GM_S_SECRET | GM_P_SECRET) >> v & 1))
+		return false;
+	gm_name(t, v, name, len);
+	return !only || strstr(name, only);
+}
+
+static inline void gm_help(const char *prog)
+{
+	printf("usage: %s [-l] [-p pages] [-t text] [-L]\n"
+	       "  -l        long: larger sizes and times\n"
+	       "  -p pages  pages in an ordinary test (default %zu)\n"
+	       "  -t text   only the properties whose name contains the text\n"
+	       "  -L        list the properties\n", prog, sm_nr);
+}
+
+static inline int gm_main(int argc, char **argv, const struct gm_test *tests,
+			  size_t nr_tests)
+{
+	const unsigned int nr_variants = ARRAY_SIZE(gm_variant_names);
+	const char *only = NULL;
+	unsigned int plan = 0;
+	bool list = false;
+	char name[256];
+	int c;
+
+	sm_nr = 1024;
+	while ((c = getopt(argc, argv, "lp:t:Lh")) != -1) {
+		switch (c) {
+		case 'l':
+			sm_long = true;
+			break;
+		case 'p':
+			sm_nr = strtoul(optarg, NULL, 0);
+			break;
+		case 't':
+			only = optarg;
+			break;
+		case 'L':
+			list = true;
+			break;
+		default:
+			gm_help(argv[0]);
+			return c == 'h' ? 0 : 2;
+		}
+	}
+
+	sm_on = list || sm_ephmap_on();
+	for (size_t i = 0; i < nr_tests; i++) {
+		for (unsigned int v = 0; v < nr_variants; v++) {
+			if (!gm_selected(&tests[i], v, only, name,
+					 sizeof(name)))
+				continue;
+			if (list)
+				printf("%s\n", name);
+			plan++;
+		}
+	}
+	if (list)
+		return 0;
+
+	ksft_print_header();
+	if (geteuid())
+		ksft_exit_skip("needs root\n");
+	if (access("/dev/kvm", R_OK | W_OK))
+		ksft_exit_skip("no /dev/kvm\n");
+	if (!(kvm_check_cap(KVM_CAP_GUEST_MEMFD_FLAGS) & GM_MOVABLE))
+		ksft_exit_skip("no GUEST_MEMFD_FLAG_MOVABLE\n");
+	if (sm_find_nodes() < 2)
+		ksft_exit_skip("needs two NUMA nodes with memory\n");
+
+	sm_remember();
+	sm_shared = mmap(NULL, sizeof(*sm_shared), PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ksft_print_msg("ephmap: %s, %zu pages, nodes %d and %d\n",
+		       sm_on ? "on" : "off", sm_nr, sm_from, sm_to);
+	ksft_set_plan(plan);
+	for (size_t i = 0; i < nr_tests; i++) {
+		for (unsigned int v = 0; v < nr_variants; v++) {
+			struct sm_test t = {
+				.both = name,
+				.fn = tests[i].fn,
+				.seconds = tests[i].seconds,
+			};
+			double start = sm_now();
+			int code;
+
+			if (!gm_selected(&tests[i], v, only, name,
+					 sizeof(name)))
+				continue;
+			gm_how.private = (GM_P_ALL >> v & 1);
+			gm_how.flags = ((GM_S_MOVE | GM_P_MOVE) >> v & 1 ?
+					GM_MOVABLE : 0) |
+				       ((GM_S_SECRET | GM_P_SECRET) >> v & 1 ?
+					GM_NDM : 0);
+			sm_tune();
+			code = sm_run_child(&t);
+			rmdir(GM_CGROUP);
+			if (code != KSFT_PASS && code != KSFT_SKIP)
+				code = KSFT_FAIL;
+			ksft_test_result_report(code, "%s%s%s (%.1f s)\n", name,
+						sm_shared->note[0] ? ": " : "",
+						sm_shared->note,
+						sm_now() - start);
+		}
+	}
+	sm_untune();
+	ksft_finished();
+}
+
+#endif /* _GUEST_MEMFD_VM_H */
