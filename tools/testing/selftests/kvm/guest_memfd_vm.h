@@ -90,7 +90,6 @@ static inline void gm_guest_renew(struct gm_report *r, u64 page, u64 gen)
 	u64 old = gm_first(gm_shared.seed, page, gen);
 	u64 new = gm_first(gm_shared.seed, page, gen + 1);
 	u64 step = gm_step(gen), *p = gm_guest_page(page), got;
-
 	for (unsigned int i = 0; i < SM_WORDS; i++) {
 		got = sm_get(&p[i]);
 		if (got != old)
@@ -533,6 +532,8 @@ enum gm_variant {
 	GM_ALL		= GM_S_ALL | GM_P_ALL,
 };
 
+static bool gm_stock;		/* -u: no file has any of the new flags */
+
 struct gm_test {
 	const char	*name;
 	int		(*fn)(void);
@@ -566,14 +567,17 @@ static inline bool gm_selected(const struct gm_test *t, unsigned int v,
 	/* With ephmap=off there are no such files: one test says so. */
 	if (!sm_on && ((GM_S_SECRET | GM_P_SECRET) >> v & 1))
 		return false;
+	if (gm_stock && !((GM_S_NONE | GM_P_NONE) >> v & 1))
+		return false;
 	gm_name(t, v, name, len);
 	return !only || strstr(name, only);
 }
 
 static inline void gm_help(const char *prog)
 {
-	printf("usage: %s [-l] [-p pages] [-t text] [-L]\n"
+	printf("usage: %s [-l] [-u] [-p pages] [-t text] [-L]\n"
 	       "  -l        long: larger sizes and times\n"
+	       "  -u        only what an unpatched kernel has, too\n"
 	       "  -p pages  pages in an ordinary test (default %zu)\n"
 	       "  -t text   only the properties whose name contains the text\n"
 	       "  -L        list the properties\n", prog, sm_nr);
@@ -590,10 +594,13 @@ static inline int gm_main(int argc, char **argv, const struct gm_test *tests,
 	int c;
 
 	sm_nr = 1024;
-	while ((c = getopt(argc, argv, "lp:t:Lh")) != -1) {
+	while ((c = getopt(argc, argv, "lup:t:Lh")) != -1) {
 		switch (c) {
 		case 'l':
 			sm_long = true;
+			break;
+		case 'u':
+			gm_stock = true;
 			break;
 		case 'p':
 			sm_nr = strtoul(optarg, NULL, 0);
@@ -629,7 +636,8 @@ static inline int gm_main(int argc, char **argv, const struct gm_test *tests,
 		ksft_exit_skip("needs root\n");
 	if (access("/dev/kvm", R_OK | W_OK))
 		ksft_exit_skip("no /dev/kvm\n");
-	if (!(kvm_check_cap(KVM_CAP_GUEST_MEMFD_FLAGS) & GM_MOVABLE))
+	if (!gm_stock &&
+	    !(kvm_check_cap(KVM_CAP_GUEST_MEMFD_FLAGS) & GM_MOVABLE))
 		ksft_exit_skip("no GUEST_MEMFD_FLAG_MOVABLE\n");
 	if (sm_find_nodes() < 2)
 		ksft_exit_skip("needs two NUMA nodes with memory\n");
