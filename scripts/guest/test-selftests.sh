@@ -53,12 +53,13 @@ suite_mm() {
 	run mem-on-off-test bash ./mem-on-off-test.sh
 }
 
-# With a few rounds of those that would go on for minutes.
+# With a few rounds of those that would go on for minutes, and little memory.
 suite_kvm() {
 	local test
+	with-vm.sh true
 	run dirty_log_test ./dirty_log_test -i 4 -I 5
 	run memslot_modification_stress_test \
-		./memslot_modification_stress_test -v 2 -i 20
+		./memslot_modification_stress_test -v 2 -b 64M -i 20
 	run private_mem_conversions_test ./private_mem_conversions_test -n 2 -m 2
 	for test in guest_memfd_test set_memory_region_test \
 		pre_fault_memory_test private_mem_kvm_exits_test \
