@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <linux/kvm.h>
 #include <linux/mempolicy.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -23,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -33,6 +35,37 @@
 #ifndef SYS_memfd_secret
 #define SYS_memfd_secret 447
 #endif
+
+/* The system's headers may be older than guest_memfd and its flags. */
+#ifndef KVM_CREATE_GUEST_MEMFD
+struct kvm_create_guest_memfd {
+	__u64 size;
+	__u64 flags;
+	__u64 reserved[6];
+};
+
+#define KVM_CREATE_GUEST_MEMFD	_IOWR(KVMIO, 0xd4, struct kvm_create_guest_memfd)
+
+struct kvm_userspace_memory_region2 {
+	__u32 slot;
+	__u32 flags;
+	__u64 guest_phys_addr;
+	__u64 memory_size;
+	__u64 userspace_addr;
+	__u64 guest_memfd_offset;
+	__u32 guest_memfd;
+	__u32 pad1;
+	__u64 pad2[14];
+};
+
+#define KVM_MEM_GUEST_MEMFD		(1UL << 2)
+#define KVM_SET_USER_MEMORY_REGION2	_IOW(KVMIO, 0x49, \
+					     struct kvm_userspace_memory_region2)
+#endif
+#define GMEM_MMAP		(1ULL << 0)
+#define GMEM_INIT_SHARED	(1ULL << 1)
+#define GMEM_NO_DIRECT_MAP	(1ULL << 2)
+#define GMEM_MOVABLE		(1ULL << 3)
 
 #define PAGEMAP_PRESENT		(1ULL << 63)
 #define PAGEMAP_PFN_MASK	((1ULL << 55) - 1)
@@ -46,11 +79,15 @@ enum kind {
 	KIND_SECRET,		/* memfd_secret(2) */
 	KIND_SHMEM,		/* memfd_create(2): the ordinary page cache */
 	KIND_ANON,		/* private anonymous memory */
+	KIND_GMEM_STOCK,	/* guest_memfd, as unpatched kernels have it */
+	KIND_GMEM,		/* guest_memfd that is movable */
+	KIND_GMEM_HIDDEN,	/* the same, without a direct map */
 };
 
 struct area {
 	enum kind kind;
 	int fd;			/* -1: anonymous */
+	int vm;			/* guest_memfd's; -1: none */
 	uint64_t seed;		/* what makes its words differ from others' */
 	size_t pages;
 	char *mem;
@@ -103,7 +140,8 @@ static inline size_t parse_number(const char *text)
 static inline void usage(int status)
 {
 	fprintf(status ? stderr : stdout,
-		"Usage: %s [--shmem | --anon] [--pages N | --mb N] [--node N]\n"
+		"Usage: %s [--shmem | --anon | --gmem | --gmem-hidden |\n"
+		"          --gmem-stock] [--pages N | --mb N] [--node N]\n"
 		"          [--to N] [--batch N] [--rounds N] [--seconds N]\n"
 		"          [--drop-shmem]\n",
 		program_invocation_short_name);
@@ -115,6 +153,9 @@ static inline void parse_options(int argc, char **argv, struct options *opts)
 	static const struct option known[] = {
 		{ "shmem",	no_argument,		NULL, 's' },
 		{ "anon",	no_argument,		NULL, 'a' },
+		{ "gmem",	no_argument,		NULL, 'G' },
+		{ "gmem-hidden", no_argument,		NULL, 'H' },
+		{ "gmem-stock",	no_argument,		NULL, 'S' },
 		{ "pages",	required_argument,	NULL, 'p' },
 		{ "mb",		required_argument,	NULL, 'm' },
 		{ "node",	required_argument,	NULL, 'n' },
@@ -135,6 +176,15 @@ static inline void parse_options(int argc, char **argv, struct options *opts)
 			break;
 		case 'a':
 			opts->kind = KIND_ANON;
+			break;
+		case 'G':
+			opts->kind = KIND_GMEM;
+			break;
+		case 'H':
+			opts->kind = KIND_GMEM_HIDDEN;
+			break;
+		case 'S':
+			opts->kind = KIND_GMEM_STOCK;
 			break;
 		case 'p':
 			opts->pages = parse_number(optarg);
@@ -179,9 +229,38 @@ static inline const char *kind_name(enum kind kind)
 		[KIND_SECRET]	= "secret",
 		[KIND_SHMEM]	= "shmem",
 		[KIND_ANON]	= "anon",
+		[KIND_GMEM_STOCK] = "gmem-stock",
+		[KIND_GMEM]	= "gmem",
+		[KIND_GMEM_HIDDEN] = "gmem-hidden",
 	};
 
 	return names[kind];
+}
+
+static inline int kvm_create_vm(void)
+{
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	int vm = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0);
+
+	if (vm < 0)
+		die(EXIT_ENVIRONMENT, "no VM");
+	close(kvm);
+	return vm;
+}
+
+/* Returns -1 where the kernel does not know the kind. */
+static inline int guest_memfd(int vm, enum kind kind, size_t pages)
+{
+	struct kvm_create_guest_memfd args = {
+		.size = pages * PAGE_SIZE,
+		.flags = GMEM_MMAP | GMEM_INIT_SHARED,
+	};
+
+	if (kind != KIND_GMEM_STOCK)
+		args.flags |= GMEM_MOVABLE;
+	if (kind == KIND_GMEM_HIDDEN)
+		args.flags |= GMEM_NO_DIRECT_MAP;
+	return ioctl(vm, KVM_CREATE_GUEST_MEMFD, &args);
 }
 
 /* The area's pages do not exist before area_stamp() or a touch. */
@@ -194,6 +273,7 @@ static inline void area_open(struct area *area, enum kind kind, size_t pages)
 	*area = (struct area){
 		.kind = kind,
 		.fd = -1,
+		.vm = -1,
 		.seed = next_seed++,
 		.pages = pages,
 	};
@@ -210,10 +290,18 @@ static inline void area_open(struct area *area, enum kind kind, size_t pages)
 	case KIND_ANON:
 		flags = MAP_PRIVATE | MAP_ANONYMOUS;
 		break;
+	case KIND_GMEM_STOCK:
+	case KIND_GMEM:
+	case KIND_GMEM_HIDDEN:
+		area->vm = kvm_create_vm();
+		area->fd = guest_memfd(area->vm, kind, pages);
+		break;
 	}
-	if (kind != KIND_ANON &&
-	    (area->fd < 0 || ftruncate(area->fd, pages * PAGE_SIZE)))
+	if (kind != KIND_ANON && area->fd < 0)
 		die(EXIT_ENVIRONMENT, "no %s file", kind_name(kind));
+	if (area->fd >= 0 && area->vm < 0 &&
+	    ftruncate(area->fd, pages * PAGE_SIZE))
+		die(EXIT_ENVIRONMENT, "size of a %s file", kind_name(kind));
 	area->mem = mmap(NULL, pages * PAGE_SIZE, PROT_READ | PROT_WRITE,
 			 flags, area->fd, 0);
 	if (area->mem == MAP_FAILED)
@@ -227,6 +315,8 @@ static inline void area_close(struct area *area)
 	munmap(area->mem, area->pages * PAGE_SIZE);
 	if (area->fd >= 0)
 		close(area->fd);
+	if (area->vm >= 0)
+		close(area->vm);
 	area->mem = NULL;
 }
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Run demo steps in the guest, each named STEP:KIND (KIND secret or shmem).
+# Run demo steps in the guest, each named STEP:KIND (KIND secret, or another
+# that bench/secret.h knows).
 # Every step reports one line: @@ STEP KIND key=value...
 set -u
 BENCH=${BENCH:-/tests}
@@ -21,6 +22,9 @@ for step; do
 	offline) set -- offline --mb 512 --node 1 ;;
 	# Stock pages go to no movable block: ordinary ones, that fail at once.
 	pinned) set -- offline --mb 256 --node 1 --seconds 5 ;;
+	guest) set -- guest --pages 1024 --node 0 --to 1 ;;
+	goffline) set -- offline --mb 512 --node 1 ;;
+	gpinned) set -- offline --mb 256 --node 1 --seconds 5 ;;
 	soft) set -- softoffline --pages 16 ;;
 	cma) set -- cma --mb 1000 --node 1 ;;
 	*)
