@@ -100,6 +100,8 @@ int ephmap_copy_pages(struct ephmap_session *session, struct folio *dst,
 int ephmap_copy_folio(struct folio *dst, struct folio *src);
 int ephmap_zero_folio(struct folio *folio);
 
+void ephmap_cpu_stop(void);
+
 void __ephmap_check_free(struct page *page, unsigned int order);
 
 /**
@@ -161,6 +163,8 @@ static inline int ephmap_zero_folio(struct folio *folio)
 {
 	return -EOPNOTSUPP;
 }
+
+static inline void ephmap_cpu_stop(void) { }
 
 static inline void ephmap_check_free(struct page *page, unsigned int order) { }
 
