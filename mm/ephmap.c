@@ -467,6 +467,27 @@ static int ephmap_cpu_dead(unsigned int nr)
 	return 0;
 }
 
+/**
+ * ephmap_cpu_stop() - hook of the architecture: this CPU stops for good
+ *
+ * What stops a CPU for a reboot or for kexec is an interrupt, or an NMI: it may
+ * have interrupted a session, which then never ends. Unmap and flush the whole
+ * window: the session may have set entries that it has not counted yet.
+ *
+ * Context: Any, interrupts off. The CPU does not return to what it ran.
+ */
+void ephmap_cpu_stop(void)
+{
+	struct ephmap_cpu *cpu = this_cpu_ptr(&ephmap_cpus);
+	unsigned int i;
+
+	if (!ephmap_available())
+		return;
+	for (i = 0; i < EPHMAP_MAX_PAGES; i++)
+		pte_clear(cpu->mm, cpu->base + i * PAGE_SIZE, cpu->ptes + i);
+	arch_ephmap_flush(cpu->base, EPHMAP_MAX_PAGES);
+}
+
 static int __init ephmap_setup(char *str)
 {
 	return kstrtobool(str, &ephmap_wanted);

@@ -104,10 +104,26 @@ bool no_direct_map_active(void)
 
 /* === The alias ============================================================ */
 
-static int direct_map_set(struct folio *folio, bool valid)
+/*
+ * Of small folios, there are as many as there are page faults. Where @nr is 1,
+ * and the compiler sees it, nobody asks again how large the folio is.
+ */
+static __always_inline int direct_map_set(struct folio *folio,
+					  unsigned long nr, bool valid)
 {
-	return set_direct_map_valid_noflush(folio_page(folio, 0),
-					    folio_nr_pages(folio), valid);
+	struct page *page = folio_page(folio, 0);
+
+	if (nr > 1)
+		return set_direct_map_valid_noflush(page, nr, valid);
+	return valid ? set_direct_map_default_noflush(page) :
+		       set_direct_map_invalid_noflush(page);
+}
+
+static __always_inline bool folio_poisoned(struct folio *folio,
+					   unsigned long nr)
+{
+	return nr > 1 ? folio_contain_hwpoisoned_page(folio) :
+			folio_test_hwpoison(folio);
 }
 
 /**
@@ -125,37 +141,53 @@ bool folio_has_direct_map(struct folio *folio)
 }
 
 /*
+ * What is gone needs no split to come back: this cannot fail. Where nothing is
+ * gone it must not be tried. No CPU has cached that an entry is not present:
+ * nothing to flush.
+ */
+static noinline int folio_zap_undo(struct folio *folio, unsigned long nr,
+				   int err)
+{
+	if (nr > 1 || !folio_has_direct_map(folio))
+		WARN_ON_ONCE(direct_map_set(folio, nr, true));
+	trace_direct_map_zap(folio, err);
+	return err;
+}
+
+static noinline void folio_zap_trace(struct folio *folio)
+{
+	trace_direct_map_zap(folio, 0);
+}
+
+/*
  * Remove the alias; other CPUs may still have it cached. The page tables may
  * have to be split for this, and splitting needs memory. Inlined, because a
  * page fault pays for it.
  */
-static __always_inline int __folio_zap_direct_map(struct folio *folio)
+static __always_inline int __folio_zap_direct_map(struct folio *folio,
+						  unsigned long nr)
 {
 	int err = -ENOMEM;
 
 	/* Its alias would never come back. */
-	if (folio_contain_hwpoisoned_page(folio))
+	if (unlikely(folio_poisoned(folio, nr)))
 		return -EHWPOISON;
 
 	if (!should_fail_no_direct_map(NDM_STEP_SPLIT))
-		err = direct_map_set(folio, false);
+		err = direct_map_set(folio, nr, false);
 	if (!err && should_fail_no_direct_map(NDM_STEP_ZAP))
 		err = -ENOMEM;
-	if (unlikely(err)) {
-		/*
-		 * What is gone needs no split to come back: this cannot fail.
-		 * Where nothing is gone it must not be tried. No CPU has cached
-		 * that an entry is not present: nothing to flush.
-		 */
-		if (folio_test_large(folio) || !folio_has_direct_map(folio))
-			WARN_ON_ONCE(direct_map_set(folio, true));
-	} else {
-		node_stat_mod_folio(folio, NR_NO_DIRECT_MAP,
-				    folio_nr_pages(folio));
-		count_vm_events(DIRECT_MAP_ZAPS, folio_nr_pages(folio));
-	}
-	trace_direct_map_zap(folio, err);
-	return err;
+	if (unlikely(err))
+		return folio_zap_undo(folio, nr, err);
+
+	if (nr > 1)
+		node_stat_mod_folio(folio, NR_NO_DIRECT_MAP, nr);
+	else
+		inc_node_page_state(folio_page(folio, 0), NR_NO_DIRECT_MAP);
+	count_vm_events(DIRECT_MAP_ZAPS, nr);
+	if (trace_direct_map_zap_enabled())
+		folio_zap_trace(folio);
+	return 0;
 }
 
 static __always_inline void direct_map_flush(unsigned long start,
@@ -182,16 +214,17 @@ static __always_inline void direct_map_flush(unsigned long start,
  */
 int direct_map_batch_zap(struct direct_map_batch *batch, struct folio *folio)
 {
+	const unsigned long nr = folio_nr_pages(folio);
 	unsigned long start = (unsigned long)folio_address(folio);
-	unsigned long end = start + folio_size(folio);
+	unsigned long end = start + nr * PAGE_SIZE;
 	int err;
 
-	err = __folio_zap_direct_map(folio);
+	err = __folio_zap_direct_map(folio, nr);
 	if (err)
 		return err;
 	batch->start = batch->nr ? min(batch->start, start) : start;
 	batch->end = max(batch->end, end);
-	batch->nr += folio_nr_pages(folio);
+	batch->nr += nr;
 	return 0;
 }
 
@@ -207,6 +240,15 @@ void direct_map_batch_flush(struct direct_map_batch *batch)
 		return;
 	direct_map_flush(batch->start, batch->end);
 	memset(batch, 0, sizeof(*batch));
+}
+
+static noinline int folio_zap_large(struct folio *folio)
+{
+	struct direct_map_batch batch = {};
+	int err = direct_map_batch_zap(&batch, folio);
+
+	direct_map_batch_flush(&batch);
+	return err;
 }
 
 /**
@@ -225,11 +267,14 @@ int folio_zap_direct_map(struct folio *folio)
 	unsigned long start;
 	int err;
 
-	err = __folio_zap_direct_map(folio);
-	if (err)
+	if (unlikely(folio_test_large(folio)))
+		return folio_zap_large(folio);
+
+	err = __folio_zap_direct_map(folio, 1);
+	if (unlikely(err))
 		return err;
 	start = (unsigned long)folio_address(folio);
-	direct_map_flush(start, start + folio_size(folio));
+	direct_map_flush(start, start + PAGE_SIZE);
 	return 0;
 }
 
@@ -265,23 +310,38 @@ int folios_zap_direct_map(struct list_head *folios)
 EXPORT_SYMBOL_FOR_MODULES(folios_zap_direct_map, "kvm");
 
 /* Give the alias back to a folio that was zeroed, or see @err for why not. */
-static void __folio_restore_direct_map(struct folio *folio, int err)
+static __always_inline void direct_map_restore(struct folio *folio,
+					       unsigned long nr, int err)
 {
-	const long nr = folio_nr_pages(folio);
-
 	/* Other folios may have been zeroed since this one was. */
-	if (folio_contain_hwpoisoned_page(folio))
+	if (unlikely(folio_poisoned(folio, nr)))
 		err = -EHWPOISON;
 	trace_direct_map_restore(folio, err);
-	node_stat_mod_folio(folio, NR_NO_DIRECT_MAP, -nr);
-	if (err == -EHWPOISON)
+	if (nr > 1)
+		node_stat_mod_folio(folio, NR_NO_DIRECT_MAP, -(long)nr);
+	else
+		dec_node_page_state(folio_page(folio, 0), NR_NO_DIRECT_MAP);
+	if (unlikely(err == -EHWPOISON))
 		return;
 
 	/* Its page tables were split when it was zapped: this cannot fail. */
-	WARN_ON_ONCE(direct_map_set(folio, true));
+	WARN_ON_ONCE(direct_map_set(folio, nr, true));
 	if (err)
-		folio_zero_range(folio, 0, folio_size(folio));
+		folio_zero_range(folio, 0, nr * PAGE_SIZE);
 	count_vm_events(DIRECT_MAP_RESTORES, nr);
+}
+
+static noinline void direct_map_restore_large(struct folio *folio, int err)
+{
+	direct_map_restore(folio, folio_nr_pages(folio), err);
+}
+
+static void __folio_restore_direct_map(struct folio *folio, int err)
+{
+	if (unlikely(folio_test_large(folio)))
+		direct_map_restore_large(folio, err);
+	else
+		direct_map_restore(folio, 1, err);
 }
 
 /**
@@ -301,7 +361,11 @@ static void __folio_restore_direct_map(struct folio *folio, int err)
  */
 void folio_restore_direct_map(struct folio *folio)
 {
-	__folio_restore_direct_map(folio, ephmap_zero_folio(folio));
+	int err = -EOPNOTSUPP;
+
+	if (ephmap_available())
+		err = ephmap_zero_folio(folio);
+	__folio_restore_direct_map(folio, err);
 }
 EXPORT_SYMBOL_FOR_MODULES(folio_restore_direct_map, "kvm");
 

@@ -102,6 +102,8 @@ int ephmap_zero_folio(struct folio *folio);
 int ephmap_write_folio(struct folio *folio, size_t offset, const void *from,
 		       size_t len);
 
+void ephmap_cpu_stop(void);
+
 void __ephmap_check_free(struct page *page, unsigned int order);
 
 /**
@@ -169,6 +171,8 @@ static inline int ephmap_write_folio(struct folio *folio, size_t offset,
 {
 	return -EOPNOTSUPP;
 }
+
+static inline void ephmap_cpu_stop(void) { }
 
 static inline void ephmap_check_free(struct page *page, unsigned int order) { }
 

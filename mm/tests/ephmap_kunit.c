@@ -1025,6 +1025,35 @@ static void hotplug_once(struct kunit *test, unsigned int nr)
 	KUNIT_EXPECT_PTR_EQ(test, cpu->mm, mm);
 }
 
+/*
+ * As if the IPI of a reboot came in the middle of a session: nothing is left in
+ * the page tables nor in the TLB. This CPU goes on, though: the session ends.
+ */
+static void e6_stopped_in_a_session(struct kunit *test)
+{
+	struct folio *folio = test_folio(test, 4);
+	struct ephmap_session outer, inner;
+	unsigned int before, mapped, after;
+	void *first, *second;
+
+	begin(test, &outer);
+	first = ephmap_map_folio(&outer, folio, 0, 16, EPHMAP_RO);
+	begin(test, &inner);
+	second = ephmap_map_folio(&inner, folio, 0, 16, EPHMAP_RO);
+	before = readable(first, 16) + readable(second, 16);
+	local_irq_disable();
+	ephmap_cpu_stop();
+	mapped = mapped_in_window(this_cpu_ptr(&ephmap_cpus));
+	after = readable(first, 16) + readable(second, 16);
+	local_irq_enable();
+	ephmap_end(&inner);
+	ephmap_end(&outer);
+
+	KUNIT_EXPECT_EQ(test, before, 32);
+	KUNIT_EXPECT_EQ(test, mapped, 0);
+	KUNIT_EXPECT_EQ(test, after, 0);
+}
+
 static void e6_cpu_hotplug_running(struct kunit *test)
 {
 	unsigned int i, cpu, nr = num_online_cpus();
@@ -1077,6 +1106,7 @@ static struct kunit_case ephmap_cases[] = {
 	KUNIT_CASE(e2_protections),
 	KUNIT_CASE(e3_no_page_allocation_no_failure),
 	KUNIT_CASE(e4_unreachable_from_others),
+	KUNIT_CASE(e6_stopped_in_a_session),
 	KUNIT_CASE_SLOW(e6_cpu_hotplug_running),
 	KUNIT_CASE(e7_nesting_is_lifo_to_the_limit),
 	KUNIT_CASE(e7_one_page_too_many_is_refused),
