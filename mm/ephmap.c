@@ -16,6 +16,8 @@
  */
 #define pr_fmt(fmt) "ephmap: " fmt
 
+#include <kunit/static_stub.h>
+#include <kunit/visibility.h>
 #include <linux/cpuhotplug.h>
 #include <linux/export.h>
 #include <linux/init.h>
@@ -237,6 +239,13 @@ void ephmap_end(struct ephmap_session *session)
 
 /* === Folios =============================================================== */
 
+/* The KUnit suite has something else done than to lose a page for good. */
+VISIBLE_IF_KUNIT void ephmap_report_poison(unsigned long pfn)
+{
+	KUNIT_STATIC_STUB_REDIRECT(ephmap_report_poison, pfn);
+	memory_failure_queue(pfn, 0);
+}
+
 /**
  * ephmap_copy_pages() - copy a run of a folio's pages in an open session
  * @session: The session, with room for twice @nr pages.
@@ -268,8 +277,8 @@ int ephmap_copy_pages(struct ephmap_session *session, struct folio *dst,
 	left = copy_mc_to_kernel(to, from, nr * PAGE_SIZE);
 	if (!left)
 		return 0;
-	memory_failure_queue(folio_pfn(src) + first + nr -
-			     DIV_ROUND_UP(left, PAGE_SIZE), 0);
+	ephmap_report_poison(folio_pfn(src) + first + nr -
+			     DIV_ROUND_UP(left, PAGE_SIZE));
 	return -EHWPOISON;
 }
 

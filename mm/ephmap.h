@@ -36,4 +36,8 @@ struct ephmap_cpu {
 
 DECLARE_PER_CPU(struct ephmap_cpu, ephmap_cpus);
 
+#if IS_ENABLED(CONFIG_KUNIT)
+void ephmap_report_poison(unsigned long pfn);
+#endif
+
 #endif /* _MM_EPHMAP_H */

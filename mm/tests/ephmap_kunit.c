@@ -7,6 +7,7 @@
  * finds: also inside an outer session, where no CR3 write hides a missing flush
  * on a machine without PCIDs.
  */
+#include <kunit/static_stub.h>
 #include <kunit/test.h>
 #include <linux/cpu.h>
 #include <linux/delay.h>
@@ -27,6 +28,8 @@
 #include <asm/ephmap.h>
 #include <asm/tlbflush.h>
 #endif
+
+#include <trace/events/ephmap.h>
 
 #include "../ephmap.h"
 
@@ -153,6 +156,16 @@ static void begin(struct kunit *test, struct ephmap_session *session)
 		KUNIT_FAIL_AND_ABORT(test, "ephmap_begin: %d", err);
 }
 
+/* A session that ought to be refused; one that is not must not stay open. */
+static int ephmap_try(struct ephmap_session *session, enum ephmap_scope scope)
+{
+	int err = ephmap_begin(session, scope);
+
+	if (!err)
+		ephmap_end(session);
+	return err;
+}
+
 /* === One CPU ============================================================== */
 
 static void e1_nothing_mapped_after_end(struct kunit *test)
@@ -189,15 +202,10 @@ static void e1_nothing_mapped_after_end(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, flushes, EPHMAP_MAX_PAGES);
 }
 
-/* The TLB keeps nothing: the same address shows the next page, not the last. */
-static void e1_tlb_holds_nothing(struct kunit *test)
+static unsigned int stale_reads(struct kunit *test, struct page **pages)
 {
-	struct page *pages[2] = { test_page(test), test_page(test) };
 	struct ephmap_session session;
 	unsigned int i, stale = 0;
-
-	*(unsigned long *)page_address(pages[0]) = 0;
-	*(unsigned long *)page_address(pages[1]) = 1;
 
 	for (i = 0; i < 1000; i++) {
 		unsigned long *p;
@@ -207,7 +215,26 @@ static void e1_tlb_holds_nothing(struct kunit *test)
 		stale += IS_ERR(p) || READ_ONCE(*p) != i % 2;
 		ephmap_end(&session);
 	}
-	KUNIT_EXPECT_EQ(test, stale, 0);
+	return stale;
+}
+
+/* The TLB keeps nothing: the same address shows the next page, not the last. */
+static void e1_tlb_holds_nothing(struct kunit *test)
+{
+	struct page *pages[2] = { test_page(test), test_page(test) };
+	struct ephmap_session outer;
+	unsigned int alone, nested;
+
+	*(unsigned long *)page_address(pages[0]) = 0;
+	*(unsigned long *)page_address(pages[1]) = 1;
+
+	alone = stale_reads(test, pages);
+	begin(test, &outer);
+	nested = stale_reads(test, pages);
+	ephmap_end(&outer);
+
+	KUNIT_EXPECT_EQ(test, alone, 0);
+	KUNIT_EXPECT_EQ(test, nested, 0);
 }
 
 static unsigned int readable(void *addr, unsigned int nr)
@@ -374,7 +401,7 @@ static void e7_nesting_is_lifo_to_the_limit(struct kunit *test)
 							 EPHMAP_RO));
 		}
 		if (opened == EPHMAP_MAX_DEPTH)
-			extra = ephmap_begin(&sessions[i], EPHMAP_PRIVATE);
+			extra = ephmap_try(&sessions[i], EPHMAP_PRIVATE);
 		/* The one too many has changed nothing. */
 		while (i--) {
 			cpu = this_cpu_ptr(&ephmap_cpus);
@@ -466,9 +493,7 @@ static void irq_probe_fn(struct irq_work *work)
 	struct ephmap_session session;
 	unsigned long *p;
 
-	probe->begin = ephmap_begin(&session, EPHMAP_PRIVATE);
-	if (!probe->begin)
-		ephmap_end(&session);
+	probe->begin = ephmap_try(&session, EPHMAP_PRIVATE);
 	p = kmap_local_page(probe->page);
 	probe->word = READ_ONCE(*p);
 	kunmap_local(p);
@@ -496,9 +521,9 @@ static void e7_irq_and_nmi_are_refused(struct kunit *test)
 		preempt_enable();
 
 		local_irq_save(flags);
-		irqs_off = ephmap_begin(&session, EPHMAP_PRIVATE);
+		irqs_off = ephmap_try(&session, EPHMAP_PRIVATE);
 		nmi_enter();
-		nmi = ephmap_begin(&session, EPHMAP_PRIVATE);
+		nmi = ephmap_try(&session, EPHMAP_PRIVATE);
 		nmi_exit();
 		local_irq_restore(flags);
 	}
@@ -511,8 +536,7 @@ static void e7_local_scope_is_not_there_yet(struct kunit *test)
 {
 	struct ephmap_session session;
 
-	KUNIT_EXPECT_EQ(test, ephmap_begin(&session, EPHMAP_LOCAL),
-			-EOPNOTSUPP);
+	KUNIT_EXPECT_EQ(test, ephmap_try(&session, EPHMAP_LOCAL), -EOPNOTSUPP);
 }
 
 static void e8_interrupt_inside_a_session(struct kunit *test)
@@ -822,36 +846,49 @@ static void m15_zap_many(struct kunit *test)
 
 /*
  * A machine check cannot be had in a test. An exception in the same copy, at a
- * window address, can: the second page goes away under it.
+ * window address, can: the second page of the source goes away when both folios
+ * have just been mapped.
  */
+static void m12_take_away(void *dst_pfn, unsigned long pfn, unsigned int nr,
+			  bool write)
+{
+	struct ephmap_cpu *cpu = this_cpu_ptr(&ephmap_cpus);
+
+	/* Not in the sessions of others. */
+	if (pfn != *(unsigned long *)dst_pfn)
+		return;
+	pte_clear(cpu->mm, cpu->base + PAGE_SIZE, cpu->ptes + 1);
+	arch_ephmap_flush(cpu->base + PAGE_SIZE, 1);
+}
+
+static unsigned long m12_reported;
+
+static void m12_report(unsigned long pfn)
+{
+	m12_reported = pfn;
+}
+
 static void m12_exception_in_the_copy(struct kunit *test)
 {
 	struct folio *src = test_folio(test, 1), *dst = test_folio(test, 1);
-	unsigned long left = 0;
-	struct ephmap_session session;
-	struct ephmap_cpu *cpu;
-	void *from, *to;
-	pte_t pte;
+	unsigned long dst_pfn = folio_pfn(dst);
+	int err;
 
 #ifdef CONFIG_X86_64
 	if (!boot_cpu_has(X86_FEATURE_ERMS))
 		kunit_skip(test, "copy_mc_to_kernel() is a memcpy() here");
 #endif
+	if (register_trace_ephmap_map(m12_take_away, &dst_pfn))
+		kunit_skip(test, "needs CONFIG_TRACEPOINTS");
 	fill(folio_address(src), 0, 2);
-	begin(test, &session);
-	cpu = this_cpu_ptr(&ephmap_cpus);
-	from = ephmap_map_folio(&session, src, 0, 2, EPHMAP_RO);
-	to = ephmap_map_folio(&session, dst, 0, 2, EPHMAP_RW);
-	if (!IS_ERR(from) && !IS_ERR(to)) {
-		pte = ptep_get(cpu->ptes + 1);
-		pte_clear(cpu->mm, cpu->base + PAGE_SIZE, cpu->ptes + 1);
-		arch_ephmap_flush(cpu->base + PAGE_SIZE, 1);
-		left = copy_mc_to_kernel(to, from, 2 * PAGE_SIZE);
-		set_pte(cpu->ptes + 1, pte);
-	}
-	ephmap_end(&session);
+	m12_reported = 0;
+	kunit_activate_static_stub(test, ephmap_report_poison, m12_report);
+	err = ephmap_copy_folio(dst, src);
+	unregister_trace_ephmap_map(m12_take_away, &dst_pfn);
+	tracepoint_synchronize_unregister();
 
-	KUNIT_EXPECT_EQ(test, left, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, err, -EHWPOISON);
+	KUNIT_EXPECT_EQ(test, m12_reported, folio_pfn(src) + 1);
 	KUNIT_EXPECT_EQ(test, wrong_words(folio_address(dst), 0, 1), 0);
 }
 

@@ -930,14 +930,32 @@ static int test_memcg(void)
 	return ret;
 }
 
+/* How many of the pages are dirty, that is, not to be dropped. */
+static size_t nr_dirty(const struct secret *s)
+{
+	__u64 *pfns = sm_pfns(s);
+	size_t count = 0;
+
+	for (size_t i = 0; i < s->nr; i++)
+		count += sm_kpf(pfns[i], SM_KPF_DIRTY);
+	free(pfns);
+	return count;
+}
+
 /* The flag that keeps an unmapped page in the cache moves too. */
 static int test_unmapped_stays(void)
 {
+	size_t moved, dirty;
 	struct secret s;
-	size_t moved;
 
 	new_secret(&s, sm_nr, sm_from);
+	dirty = nr_dirty(&s);
+	if (!dirty)
+		return sm_fail("pages that were written are not dirty");
 	sm_move(&s, sm_to);
+	if (nr_dirty(&s) < dirty)
+		return sm_fail("%zu pages were dirty, %zu are", dirty,
+			       nr_dirty(&s));
 	moved = sm_on_node(&s, sm_to);
 	sm_unmap(&s);
 	sm_write("/proc/sys/vm/drop_caches", "3");
@@ -989,17 +1007,47 @@ static int test_close(void)
 	return KSFT_PASS;
 }
 
-/* Freed pages are ordinary ones: the next owner sees zeroes and may write. */
+/* How many of the pages show a word of the secret by their alias. */
+static size_t leaked_by_alias(const struct secret *s, const __u64 *pfns,
+			      size_t *seen)
+{
+	static __u64 buf[SM_WORDS];
+	int fd = open("/proc/kcore", O_RDONLY);
+	size_t leaked = 0;
+	__u64 offset;
+
+	*seen = 0;
+	for (size_t i = 0; fd >= 0 && i < s->nr; i++) {
+		if (!sm_kcore_find(fd, pfns[i] * SM_PAGE, &offset) ||
+		    pread(fd, buf, sizeof(buf), offset) != sizeof(buf))
+			continue;
+		(*seen)++;
+		leaked += sm_leaked(s, buf, sizeof(buf));
+	}
+	if (fd >= 0)
+		close(fd);
+	return leaked;
+}
+
+/*
+ * Freed pages hold nothing of the secret, as seen by their alias, and are
+ * ordinary ones: the next owner may write.
+ */
 static int test_reuse(void)
 {
-	size_t len = 4 * sm_nr * SM_PAGE, bad = 0;
+	size_t len = 4 * sm_nr * SM_PAGE, bad = 0, leaked, seen;
 	struct secret s;
-	__u64 *mem;
+	__u64 *mem, *pfns;
 
 	new_secret(&s, sm_nr, sm_from);
 	sm_move(&s, sm_to);
 	sm_move(&s, sm_from);
+	pfns = sm_pfns(&s);
 	sm_close(&s);
+	leaked = leaked_by_alias(&s, pfns, &seen);
+	sm_note("%zu of %zu freed pages read", seen, s.nr);
+	if (leaked)
+		return sm_fail("%zu show words of the secret", leaked);
 	for (int node = sm_from; ; node = sm_to) {
 		mem = mmap(NULL, len, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -1155,49 +1203,136 @@ static int test_fail_switch(void)
 
 /* ----------------------------------- M17: who leaves such pages alone */
 
-/* Threads of one CPU's node use the pages of the other for a while. */
+/*
+ * One task on a CPU of one node uses pages of the other, secret ones and, for
+ * comparison, as many ordinary ones of the same kind: a file's, mapped shared,
+ * and clean when the kernel looks at them, for it leaves dirty ones of files
+ * alone. The ordinary ones have to move to the task. Each of its own, for a file
+ * page becomes dirty when it moves.
+ */
+#define NUMA_TUNE	SM_DEBUGFS "sched/numa_balancing/"
+
+struct hot {
+	size_t	ordinary, secret;	/* pages that came to the task */
+	size_t	wrong;
+	int	err;
+};
+
+/* Pages of the file, first read: what is written to them later is not noted. */
+static int hot_new(struct secret *s, size_t nr, bool secret)
+{
+	s->nr = nr;
+	s->seed = ((__u64)getpid() << 32) + secret;
+	s->fd = secret ? sm_memfd_secret() : memfd_create("hot", MFD_CLOEXEC);
+	if (s->fd < 0 || ftruncate(s->fd, nr * SM_PAGE) || sm_map(s))
+		return -errno;
+	sm_bind_task(sm_to);
+	for (size_t i = 0; i < nr; i++)
+		sm_get((char *)sm_page(s, i));
+	sm_bind_task(-1);
+	for (size_t i = 0; i < nr; i++)
+		sm_fill_page(s, i);
+	return sm_on_node(s, sm_to) == nr ? 0 : -ENOMEM;
+}
+
+static size_t hot_use(const struct secret *s)
+{
+	size_t wrong = 0;
+
+	for (size_t i = 0; i < s->nr; i++)
+		wrong += sm_get((__u64 *)sm_page(s, i)) !=
+			 sm_word(s->seed, i, 0);
+	return wrong;
+}
+
+static void hot_task(struct hot *hot, size_t nr, double seconds)
+{
+	struct secret ordinary, secret;
+	double now = sm_now(), end = now + seconds, half = 0;
+	cpu_set_t set;
+
+	/* A CPU of the other node; and only one, or the task would go there. */
+	CPU_ZERO(&set);
+	for (int cpu = 0; cpu < CPU_SETSIZE && !CPU_COUNT(&set); cpu++) {
+		char path[128];
+
+		snprintf(path, sizeof(path), SM_NODES "node%d/cpu%d", sm_from,
+			 cpu);
+		if (sm_exists(path))
+			CPU_SET(cpu, &set);
+	}
+	if (sched_setaffinity(0, sizeof(set), &set)) {
+		hot->err = -errno;
+		return;
+	}
+	hot->err = hot_new(&ordinary, nr, false);
+	if (!hot->err)
+		hot->err = hot_new(&secret, nr, true);
+	/* When the ordinary pages have come, the secret ones get as long again. */
+	while (!hot->err && now < end) {
+		for (int i = 0; i < 100; i++)
+			hot->wrong += hot_use(&ordinary) + hot_use(&secret);
+		hot->ordinary = sm_on_node(&ordinary, sm_from);
+		now = sm_now();
+		if (!half && hot->ordinary >= nr / 2) {
+			half = now;
+			end = now + (now - end + seconds) + 1;
+		}
+	}
+	if (hot->err)
+		return;
+	hot->secret = sm_on_node(&secret, sm_from);
+	hot->wrong += sm_wrong(&ordinary) + sm_wrong(&secret);
+}
+
 static int test_numa_balancing(void)
 {
-	const char *const tune[][2] = {
+	static const char *const tune[][2] = {
 		{ "scan_delay_ms", "10" },
 		{ "scan_period_min_ms", "10" },
-		{ "scan_period_max_ms", "100" },
+		{ "scan_period_max_ms", "50" },
 	};
 	long long before = sm_read_num("/proc/sys/kernel/numa_balancing");
-	long long hints;
-	struct secret s;
-	char *anon;
-	double end;
+	long long old[ARRAY_SIZE(tune)], hints;
+	char path[128];
+	struct hot *hot;
+	pid_t pid;
 
 	if (before < 0)
 		return sm_skip("no NUMA balancing");
-	new_secret(&s, sm_nr, sm_to);
-	anon = mmap(NULL, s.nr * SM_PAGE, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	for (size_t i = 0; i < ARRAY_SIZE(tune); i++) {
-		char path[128];
-
-		snprintf(path, sizeof(path),
-			 SM_DEBUGFS "sched/numa_balancing/%s", tune[i][0]);
+		snprintf(path, sizeof(path), NUMA_TUNE "%s", tune[i][0]);
+		old[i] = sm_read_num(path);
 		sm_write(path, tune[i][1]);
 	}
 	sm_write("/proc/sys/kernel/numa_balancing", "1");
 	hints = sm_vmstat("numa_hint_faults");
-	for (end = sm_now() + (sm_long ? 20 : 4); sm_now() < end;)
-		for (size_t i = 0; i < s.nr; i++) {
-			sm_set(&anon[i * SM_PAGE], i);
-			sm_get((char *)sm_page(&s, i));
-		}
+	hot = mmap(NULL, sizeof(*hot), PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	/* A task that is new takes the new periods. */
+	pid = fork();
+	if (!pid) {
+		hot_task(hot, sm_nr, sm_long ? 60 : 15);
+		exit(0);
+	}
+	waitpid(pid, NULL, 0);
 	hints = sm_vmstat("numa_hint_faults") - hints;
 	sm_writef("/proc/sys/kernel/numa_balancing", "%lld", before);
-	sm_note("%lld hinting faults elsewhere", hints);
-	if (sm_wrong(&s))
-		return sm_fail("%zu wrong words", sm_wrong(&s));
-	if (sm_on_node(&s, sm_to) != s.nr)
-		return sm_fail("%zu pages left their node",
-			       s.nr - sm_on_node(&s, sm_to));
-	if (hints <= 0)
-		return sm_skip("NUMA balancing did nothing at all");
+	for (size_t i = 0; i < ARRAY_SIZE(tune); i++) {
+		snprintf(path, sizeof(path), NUMA_TUNE "%s", tune[i][0]);
+		sm_writef(path, "%lld", old[i]);
+	}
+
+	if (hot->err)
+		return sm_fail("%s", strerror(-hot->err));
+	sm_note("%lld hinting faults; %zu of %zu ordinary pages moved, %zu secret ones",
+		hints, hot->ordinary, sm_nr, hot->secret);
+	if (hot->wrong)
+		return sm_fail("%zu wrong words", hot->wrong);
+	if (hot->secret)
+		return KSFT_FAIL;
+	if (hot->ordinary < sm_nr / 2)
+		return sm_skip("NUMA balancing did not do its work");
 	return KSFT_PASS;
 }
 
@@ -1239,11 +1374,15 @@ static int test_ksm(void)
 	return shared < (long long)a.nr ? KSFT_PASS : KSFT_FAIL;
 }
 
+/*
+ * Pages that were written are dirty, which alone keeps reclaim from them; so
+ * there are pages too that were only read.
+ */
 static int test_reclaim(void)
 {
 	long long before, after;
 	char dir[128], path[160];
-	struct secret s;
+	struct secret s, clean;
 	__u64 *pfns;
 	int err;
 
@@ -1251,20 +1390,26 @@ static int test_reclaim(void)
 	new_secret(&s, sm_nr, sm_from);
 	sm_move(&s, sm_to);
 	pfns = sm_pfns(&s);
+	if (sm_open(&clean, sm_nr))
+		return sm_fail("memfd_secret: %s", strerror(errno));
+	for (size_t i = 0; i < clean.nr; i++)
+		sm_get((char *)sm_page(&clean, i));
 	sm_stat_refresh();
 	before = sm_vmstat("nr_no_direct_map");
 	madvise(s.mem, s.nr * SM_PAGE, MADV_COLD);
 	madvise(s.mem, s.nr * SM_PAGE, MADV_PAGEOUT);
+	madvise(clean.mem, clean.nr * SM_PAGE, MADV_PAGEOUT);
 	if (!err) {
 		snprintf(path, sizeof(path), "%s/memory.reclaim", dir);
-		sm_writef(path, "%zu", s.nr * SM_PAGE);
+		sm_writef(path, "%zu", clean.nr * SM_PAGE);
 		sm_note("memory.reclaim");
 	}
 	sm_write("/proc/sys/vm/drop_caches", "3");
 	/* Not mapped is not a reason either. */
 	madvise(s.mem, s.nr * SM_PAGE, MADV_DONTNEED);
+	madvise(clean.mem, clean.nr * SM_PAGE, MADV_DONTNEED);
 	if (!err)
-		sm_writef(path, "%zu", s.nr * SM_PAGE);
+		sm_writef(path, "%zu", clean.nr * SM_PAGE);
 	sm_write("/proc/sys/vm/drop_caches", "3");
 	sm_stat_refresh();
 	after = sm_vmstat("nr_no_direct_map");

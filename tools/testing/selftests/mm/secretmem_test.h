@@ -68,6 +68,7 @@
 #endif
 
 #define SM_KPF_UPTODATE		3
+#define SM_KPF_DIRTY		4
 #define SM_KPF_LRU		5
 #define SM_KPF_BUDDY		10
 #define SM_KPF_MMAP		11
