@@ -115,6 +115,9 @@ static void *run_mover(void *arg)
 
 	while (!vm.stopped && least_moves(m) < wanted_moves) {
 		move_round(m, m->rounds & 1);
+		if (!(m->rounds & (m->rounds - 1)))
+			ksft_print_msg("%lu times to a node, %.1f s\n",
+				       m->rounds, now() - start);
 		/* Once to either node is enough to see that nothing moves. */
 		if (!movable() && m->rounds == 2)
 			break;
