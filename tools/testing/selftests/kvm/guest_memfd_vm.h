@@ -440,44 +440,35 @@ static inline int gm_cgroup_enter(void)
 	return sm_write(GM_CGROUP "/cgroup.procs", "0");
 }
 
-static inline struct gm_frames gm_frames(void)
+/* Looks no further when it has found the @nr that there are. */
+static inline struct gm_frames gm_frames(size_t nr)
 {
 	const size_t chunk = 65536;
 	struct gm_frames f = { 0 };
-	u64 *group, *flags;
 	struct stat st;
-	int gfd, ffd;
 	ssize_t n;
+	u64 *group;
+	int fd;
 
-	gfd = open("/proc/kpagecgroup", O_RDONLY);
-	ffd = open("/proc/kpageflags", O_RDONLY);
+	fd = open("/proc/kpagecgroup", O_RDONLY);
 	group = malloc(chunk * sizeof(u64));
-	flags = malloc(chunk * sizeof(u64));
-	if (stat(GM_CGROUP, &st) || gfd < 0 || ffd < 0)
+	f.pfn = malloc(nr * sizeof(u64));
+	if (stat(GM_CGROUP, &st) || fd < 0)
 		exit(sm_fail("cannot find page frames: %s", strerror(errno)));
 	/* Flags are set when a page leaves a CPU's batch for the LRU. */
 	sm_write("/proc/sys/vm/drop_caches", "1");
-	for (u64 base = 0; ; base += chunk) {
-		n = pread(gfd, group, chunk * sizeof(u64), base * sizeof(u64));
+	for (u64 base = 0; f.nr < nr; base += chunk) {
+		n = pread(fd, group, chunk * sizeof(u64), base * sizeof(u64));
 		if (n <= 0)
 			break;
 		n /= sizeof(u64);
-		if (pread(ffd, flags, n * sizeof(u64), base * sizeof(u64)) <= 0)
-			break;
-		for (ssize_t i = 0; i < n; i++) {
-			if (group[i] != st.st_ino ||
-			    !(flags[i] >> SM_KPF_UNEVICTABLE & 1))
-				continue;
-			if (!(f.nr % 1024))
-				f.pfn = realloc(f.pfn, (f.nr + 1024) *
-						sizeof(u64));
-			f.pfn[f.nr++] = base + i;
-		}
+		for (ssize_t i = 0; i < n && f.nr < nr; i++)
+			if (group[i] == st.st_ino &&
+			    sm_kpf(base + i, SM_KPF_UNEVICTABLE))
+				f.pfn[f.nr++] = base + i;
 	}
 	free(group);
-	free(flags);
-	close(gfd);
-	close(ffd);
+	close(fd);
 	return f;
 }
 
@@ -586,10 +577,10 @@ static inline int gm_keep_vm(void)
 		perror("KVM_CREATE_VM");
 		return 1;
 	}
-	if (!fork())
-		for (;;)
-			pause();
-	return 0;
+	if (daemon(0, 0))
+		return 1;
+	for (;;)
+		pause();
 }
 
 static inline void gm_help(const char *prog)
