@@ -87,12 +87,12 @@ static struct vm {
 	bool hello;
 	bool reached_end;
 	uint32_t report[NR_REPORT];
-	_Atomic unsigned int reported;
+	atomic_uint reported;
 	double ready_at, end_at;
-	_Atomic bool stopped;
+	atomic_bool stopped;
 
 	/* Written by the test: what the guest is to go on for is over. */
-	_Atomic bool over;
+	atomic_bool over;
 } vm = {
 	.kernel	= "/files/bzImage",
 	.append	= "",
@@ -302,10 +302,9 @@ static void load_cmdline(struct boot_params *params)
 	 * A PIC, no ACPI. Warnings end the machine; what is less than that is
 	 * not printed, as each character is an exit.
 	 */
-	snprintf(line, sizeof(line),
-		 "console=ttyS0 panic=-1 panic_on_warn=1 reboot=t loglevel=5 "
-		 "clocksource=kvm-clock no5lvl noxsave %s",
-		 vm.append);
+	snprintf(line, sizeof(line), "%s %s %s",
+		 "console=ttyS0 panic=-1 panic_on_warn=1 reboot=t loglevel=5",
+		 "clocksource=kvm-clock no5lvl noxsave", vm.append);
 	load(AT_CMDLINE, line, strlen(line) + 1);
 	params->hdr.cmd_line_ptr = AT_CMDLINE;
 }
@@ -379,7 +378,11 @@ static void set_registers(uint64_t entry)
 
 	vm_do(vm.vcpu, KVM_GET_SREGS, &sregs);
 	sregs.cs = code;
-	sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
+	sregs.ds = data;
+	sregs.es = data;
+	sregs.fs = data;
+	sregs.gs = data;
+	sregs.ss = data;
 	sregs.gdt.base = AT_GDT;
 	sregs.gdt.limit = BOOT_DS + 7;
 	sregs.cr0 |= 0x80000001;	/* PG, PE */
