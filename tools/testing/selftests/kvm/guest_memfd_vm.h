@@ -90,6 +90,7 @@ static inline void gm_guest_renew(struct gm_report *r, u64 page, u64 gen)
 	u64 old = gm_first(gm_shared.seed, page, gen);
 	u64 new = gm_first(gm_shared.seed, page, gen + 1);
 	u64 step = gm_step(gen), *p = gm_guest_page(page), got;
+
 	for (unsigned int i = 0; i < SM_WORDS; i++) {
 		got = sm_get(&p[i]);
 		if (got != old)
