@@ -320,6 +320,9 @@ static int test_compaction(void)
 	size_t nr = 2 * sm_nr, moved = 0;
 	int ret;
 
+	/* Most of the node's memory is filled first. */
+	if (!sm_long && sm_exists(SM_DEBUGFS "fail_no_direct_map"))
+		return sm_skip("takes a debug kernel minutes: see -l");
 	if (gm_cgroup_enter())
 		return sm_skip("no memory controller, or no /proc/kpagecgroup");
 	for (size_t max = 4 * nr; ; nr *= 2) {
