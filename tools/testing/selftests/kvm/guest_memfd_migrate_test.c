@@ -18,8 +18,6 @@
 #include "svm_util.h"
 #include "vmx.h"
 
-#define FAULT		SM_DEBUGFS "fail_no_direct_map/"
-
 /* Rounds of what is done again and again. */
 static inline int rounds(int usual)
 {
@@ -530,43 +528,15 @@ static int test_extra_reference(void)
 				ret));
 }
 
-/* What a fault-injection step stands for; the "steps" file is a mask. */
-enum fail_step {
-	FAIL_REFS	= 1,
-	FAIL_SPLIT	= 2,
-	FAIL_ZAP	= 4,
-	FAIL_COPY	= 8,
-	FAIL_SWITCH	= 16,
-};
-
-static void fault_off(void)
-{
-	sm_write(FAULT "probability", "0");
-	sm_write(FAULT "steps", "0");
-}
-
-static int fault_on(enum fail_step step, int times)
-{
-	fault_off();
-	sm_write(FAULT "interval", "1");
-	sm_write(FAULT "verbose", "0");
-	sm_write(FAULT "space", "0");
-	sm_write(FAULT "task-filter", "N");
-	if (sm_writef(FAULT "times", "%d", times) ||
-	    sm_writef(FAULT "steps", "%d", step))
-		return -1;
-	return sm_write(FAULT "probability", "100");
-}
-
 /* Under load, nothing moves and nothing is lost; afterwards, all moves. */
-static int fault_at(enum fail_step step)
+static int fault_at(enum sm_fail_step step)
 {
 	long long zapped, now;
 	int ret = KSFT_PASS;
 	u64 *pfns;
 	struct gm g;
 
-	if (!sm_exists(FAULT "steps"))
+	if (!sm_exists(SM_FAULT "steps"))
 		return sm_skip("no CONFIG_FAIL_NO_DIRECT_MAP");
 	gm_new_strict(&g, 2, sm_nr / 4);
 	gm_start(&g);
@@ -574,12 +544,12 @@ static int fault_at(enum fail_step step)
 	pfns = (u64 *)sm_pfns(&g.s);
 	sm_stat_refresh();
 	zapped = sm_vmstat("nr_no_direct_map");
-	if (fault_on(step, -1))
+	if (sm_fault_on(step, -1))
 		return sm_fail("cannot arm: %s", strerror(errno));
 	if (sm_move(&g.s, sm_to) <= 0)
 		ret = sm_fail("move_pages reports success");
 	gm_wait(&g);
-	fault_off();
+	sm_fault_off();
 	if (sm_moved(&g.s, (__u64 *)pfns))
 		ret = sm_fail("%zu pages are elsewhere",
 			      sm_moved(&g.s, (__u64 *)pfns));
@@ -589,9 +559,9 @@ static int fault_at(enum fail_step step)
 		ret = sm_fail("%+lld pages without alias", now - zapped);
 
 	/* A part of a batch fails. */
-	fault_on(step, g.s.nr / 4);
+	sm_fault_on(step, g.s.nr / 4);
 	sm_move(&g.s, sm_to);
-	fault_off();
+	sm_fault_off();
 	gm_wait(&g);
 	return finish(&g, worse(verdict("then", gm_move(&g, sm_to), g.s.nr),
 				ret));
@@ -599,27 +569,27 @@ static int fault_at(enum fail_step step)
 
 static int test_fail_refs(void)
 {
-	return fault_at(FAIL_REFS);
+	return fault_at(SM_FAIL_REFS);
 }
 
 static int test_fail_split(void)
 {
-	return fault_at(FAIL_SPLIT);
+	return fault_at(SM_FAIL_SPLIT);
 }
 
 static int test_fail_zap(void)
 {
-	return fault_at(FAIL_ZAP);
+	return fault_at(SM_FAIL_ZAP);
 }
 
 static int test_fail_copy(void)
 {
-	return fault_at(FAIL_COPY);
+	return fault_at(SM_FAIL_COPY);
 }
 
 static int test_fail_switch(void)
 {
-	return fault_at(FAIL_SWITCH);
+	return fault_at(SM_FAIL_SWITCH);
 }
 
 /* ---------------------------------------------------------- M19: races */

@@ -8,8 +8,6 @@
  */
 #include "secretmem_test.h"
 
-#define FAULT	SM_DEBUGFS "fail_no_direct_map/"
-
 static unsigned int pause_ms = 3000;
 
 /* The observer stops the machine's clock when it sees the line. */
@@ -29,24 +27,18 @@ static void move_about(const struct secret *s, unsigned long times)
 /* Each step that can fail does, for each page. */
 static bool fail_about(const struct secret *s)
 {
-	if (!sm_exists(FAULT "steps"))
+	if (!sm_exists(SM_FAULT "steps"))
 		return false;
-	sm_write(FAULT "times", "-1");
-	sm_write(FAULT "interval", "1");
-	sm_write(FAULT "verbose", "0");
-	sm_write(FAULT "task-filter", "N");
-	for (unsigned int step = 1; step <= 16; step <<= 1) {
-		sm_writef(FAULT "steps", "%u", step);
-		sm_write(FAULT "probability", "100");
+	for (int step = SM_FAIL_REFS; step <= SM_FAIL_SWITCH; step <<= 1) {
+		sm_fault_on(step, -1);
 		sm_move(s, sm_from);
 		sm_move(s, sm_to);
 		/* And every third time only. */
-		sm_write(FAULT "probability", "33");
+		sm_write(SM_FAULT "probability", "33");
 		sm_move(s, sm_from);
 		sm_move(s, sm_to);
-		sm_write(FAULT "probability", "0");
 	}
-	sm_write(FAULT "steps", "0");
+	sm_fault_off();
 	return true;
 }
 

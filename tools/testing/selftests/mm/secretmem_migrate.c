@@ -16,7 +16,6 @@
 #include <setjmp.h>
 
 #define CGROUP		"/sys/fs/cgroup/"
-#define FAULT		SM_DEBUGFS "fail_no_direct_map/"
 
 #ifndef MADV_HWPOISON
 #define MADV_HWPOISON		100
@@ -24,15 +23,6 @@
 #ifndef MADV_SOFT_OFFLINE
 #define MADV_SOFT_OFFLINE	101
 #endif
-
-/* What a fault-injection step stands for; the "steps" file is a mask. */
-enum fail_step {
-	FAIL_REFS	= 1,
-	FAIL_SPLIT	= 2,
-	FAIL_ZAP	= 4,
-	FAIL_COPY	= 8,
-	FAIL_SWITCH	= 16,
-};
 
 /*
  * The end of most tests: content, and where the pages are. @moved says how
@@ -1096,25 +1086,6 @@ static int test_shootdowns(void)
 
 /* ------------------------------------ M3, M11, M12: after any failure */
 
-static void fault_off(void)
-{
-	sm_write(FAULT "probability", "0");
-	sm_write(FAULT "steps", "0");
-}
-
-static int fault_on(enum fail_step step, int times)
-{
-	fault_off();
-	sm_write(FAULT "interval", "1");
-	sm_write(FAULT "verbose", "0");
-	sm_write(FAULT "space", "0");
-	sm_write(FAULT "task-filter", "N");
-	if (sm_writef(FAULT "times", "%d", times) ||
-	    sm_writef(FAULT "steps", "%d", step))
-		return -1;
-	return sm_write(FAULT "probability", "100");
-}
-
 static long long fault_count(const char *reason)
 {
 	char name[64];
@@ -1127,14 +1098,14 @@ static long long fault_count(const char *reason)
  * Fail at one step, always: no page moves, none changes, and what was
  * prepared for it is taken back. Then fail now and then: all move at last.
  */
-static int fault_at(enum fail_step step, const char *reason)
+static int fault_at(enum sm_fail_step step, const char *reason)
 {
 	long long zapped, now, failed;
 	__u64 *pfns;
 	struct secret s;
 	int ret = KSFT_PASS;
 
-	if (!sm_exists(FAULT "steps"))
+	if (!sm_exists(SM_FAULT "steps"))
 		return sm_skip("no CONFIG_FAIL_NO_DIRECT_MAP");
 	new_secret(&s, sm_nr, sm_from);
 	pfns = sm_pfns(&s);
@@ -1142,14 +1113,14 @@ static int fault_at(enum fail_step step, const char *reason)
 	zapped = sm_vmstat("nr_no_direct_map");
 	failed = fault_count(reason);
 
-	if (fault_on(step, -1))
+	if (sm_fault_on(step, -1))
 		return sm_fail("cannot arm: %s", strerror(errno));
 	if (sm_move(&s, sm_to) <= 0)
 		ret = sm_fail("move_pages reports success");
 	if (sm_mbind(s.mem, s.nr * SM_PAGE, sm_to, SM_MPOL_MF_MOVE))
 		ret = sm_fail("mbind: %s", strerror(errno));
 	sm_write("/proc/sys/vm/compact_memory", "1");
-	fault_off();
+	sm_fault_off();
 
 	failed = fault_count(reason) - failed;
 	sm_note("failed %lld times", failed);
@@ -1165,10 +1136,10 @@ static int fault_at(enum fail_step step, const char *reason)
 		ret = sm_fail("%+lld pages without alias", now - zapped);
 
 	/* A part of a batch fails; trying again moves all. */
-	fault_on(step, s.nr / 4);
+	sm_fault_on(step, s.nr / 4);
 	for (int i = 0; i < 20 && sm_on_node(&s, sm_to) < s.nr; i++)
 		sm_move(&s, sm_to);
-	fault_off();
+	sm_fault_off();
 	sm_stat_refresh();
 	now = sm_vmstat("nr_no_direct_map");
 	if (now != zapped)
@@ -1178,27 +1149,27 @@ static int fault_at(enum fail_step step, const char *reason)
 
 static int test_fail_refs(void)
 {
-	return fault_at(FAIL_REFS, "refs");
+	return fault_at(SM_FAIL_REFS, "refs");
 }
 
 static int test_fail_split(void)
 {
-	return fault_at(FAIL_SPLIT, "zap");
+	return fault_at(SM_FAIL_SPLIT, "zap");
 }
 
 static int test_fail_zap(void)
 {
-	return fault_at(FAIL_ZAP, "zap");
+	return fault_at(SM_FAIL_ZAP, "zap");
 }
 
 static int test_fail_copy(void)
 {
-	return fault_at(FAIL_COPY, "copy");
+	return fault_at(SM_FAIL_COPY, "copy");
 }
 
 static int test_fail_switch(void)
 {
-	return fault_at(FAIL_SWITCH, "mapping");
+	return fault_at(SM_FAIL_SWITCH, "mapping");
 }
 
 /* ----------------------------------- M17: who leaves such pages alone */

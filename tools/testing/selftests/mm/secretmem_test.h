@@ -374,6 +374,39 @@ static inline void sm_close(struct secret *s)
 	s->fd = -1;
 }
 
+/* -------------------------------------------------------- fault injection */
+
+#define SM_FAULT	SM_DEBUGFS "fail_no_direct_map/"
+
+/* What a fault-injection step stands for; the "steps" file is a mask. */
+enum sm_fail_step {
+	SM_FAIL_REFS	= 1,
+	SM_FAIL_SPLIT	= 2,
+	SM_FAIL_ZAP	= 4,
+	SM_FAIL_COPY	= 8,
+	SM_FAIL_SWITCH	= 16,
+};
+
+static inline void sm_fault_off(void)
+{
+	sm_write(SM_FAULT "probability", "0");
+	sm_write(SM_FAULT "steps", "0");
+}
+
+/* From now on, @times in all; -1: always. Returns 0, or below. */
+static inline int sm_fault_on(enum sm_fail_step step, int times)
+{
+	sm_fault_off();
+	sm_write(SM_FAULT "interval", "1");
+	sm_write(SM_FAULT "verbose", "0");
+	sm_write(SM_FAULT "space", "0");
+	sm_write(SM_FAULT "task-filter", "N");
+	if (sm_writef(SM_FAULT "times", "%d", times) ||
+	    sm_writef(SM_FAULT "steps", "%d", step))
+		return -1;
+	return sm_write(SM_FAULT "probability", "100");
+}
+
 /* ------------------------------------------------------------------ nodes */
 
 static inline long sm_bind_task(int node)
