@@ -11,6 +11,6 @@
 
 cpus=$(ls /sys/devices/system/cpu/cpu*/online)
 for cpu in $cpus; do echo 0 >"$cpu"; done 2>/dev/null
-/selftests/kvm/guest_memfd_migrate_test -k
+secretmem_hold -k
 for cpu in $cpus; do echo 1 >"$cpu"; done 2>/dev/null
 exec "$@"

@@ -565,34 +565,14 @@ static inline bool gm_selected(const struct gm_test *t, unsigned int v,
 	return !only || strstr(name, only);
 }
 
-/*
- * Leave a process behind that keeps a VM: the first VM switches static keys on,
- * among them one in the scheduler, and the last one switches them off. No code
- * is patched in between.
- */
-static inline int gm_keep_vm(void)
-{
-	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-
-	if (ioctl(fd, KVM_CREATE_VM, KVM_X86_DEFAULT_VM) < 0) {
-		perror("KVM_CREATE_VM");
-		return 1;
-	}
-	if (daemon(0, 0))
-		return 1;
-	for (;;)
-		pause();
-}
-
 static inline void gm_help(const char *prog)
 {
-	printf("usage: %s [-l] [-u] [-p pages] [-t text] [-L] [-k]\n"
+	printf("usage: %s [-l] [-u] [-p pages] [-t text] [-L]\n"
 	       "  -l        long: larger sizes and times\n"
 	       "  -u        only what an unpatched kernel has, too\n"
 	       "  -p pages  pages in an ordinary test (default %zu)\n"
 	       "  -t text   only the properties whose name contains the text\n"
-	       "  -L        list the properties\n"
-	       "  -k        only keep a VM, in the background\n", prog, sm_nr);
+	       "  -L        list the properties\n", prog, sm_nr);
 }
 
 static inline int gm_main(int argc, char **argv, const struct gm_test *tests,
@@ -606,7 +586,7 @@ static inline int gm_main(int argc, char **argv, const struct gm_test *tests,
 	int c;
 
 	sm_nr = 1024;
-	while ((c = getopt(argc, argv, "lup:t:Lkh")) != -1) {
+	while ((c = getopt(argc, argv, "lup:t:Lh")) != -1) {
 		switch (c) {
 		case 'l':
 			sm_long = true;
@@ -623,8 +603,6 @@ static inline int gm_main(int argc, char **argv, const struct gm_test *tests,
 		case 'L':
 			list = true;
 			break;
-		case 'k':
-			return gm_keep_vm();
 		default:
 			gm_help(argv[0]);
 			return c == 'h' ? 0 : 2;

@@ -2,7 +2,8 @@
 /*
  * Hold secret pages for somebody who looks at all of the machine's memory
  * from outside (M13). Fill them with what a seed says, move them about, and
- * at each stage say its name and wait, so that memory can be looked at.
+ * at each stage say its name and wait, so that memory can be looked at. With
+ * -g they are a VM's memory, one half of it loaded by pwrite(2).
  *
  * Not a test by itself: the verdict is the observer's.
  */
@@ -72,10 +73,10 @@ static int unplug(struct secret *s)
 			block = -1;
 		}
 	}
-	sm_bind_task(sm_to);
-	for (size_t i = 0; i < s->nr; i++)
-		sm_fill_page(s, i);
-	sm_bind_task(-1);
+	if (sm_load(s, sm_to)) {
+		printf("outside: cannot be written\n");
+		return KSFT_FAIL;
+	}
 	printf("outside: %zu pages in movable memory\n", in_movable(s));
 	printf("outside: plugged\n");
 	fflush(stdout);
@@ -92,13 +93,17 @@ static int unplug(struct secret *s)
 
 static void help(const char *prog)
 {
-	printf("usage: %s [-s seed] [-p pages] [-n moves] [-w ms] [-c seconds] [-u]\n"
+	printf("usage: %s [-s seed] [-p pages] [-n moves] [-w ms] [-c seconds] [-g] [-u]\n"
+	       "       %s -k\n"
 	       "  -s seed     what the pages are filled with\n"
 	       "  -p pages    how many (256)\n"
 	       "  -n moves    how often each moves (20)\n"
 	       "  -w ms       how long to wait at each stage (3000)\n"
 	       "  -c seconds  how long to go on moving at the end (4)\n"
-	       "  -u          instead: be in memory that is unplugged\n", prog);
+	       "  -g          guest_memfd's, not memfd_secret(2)'s\n"
+	       "  -u          instead: be in memory that is unplugged\n"
+	       "  -k          only keep a VM, in the background\n",
+	       prog, prog);
 }
 
 int main(int argc, char **argv)
@@ -107,11 +112,11 @@ int main(int argc, char **argv)
 	unsigned long nr = 256, times = 20, seconds = 4;
 	struct secret s, plain = { .fd = -1 };
 	__u64 seed = 1, offset = 0, alias, phys, moved;
-	bool unplugging = false;
+	bool unplugging = false, guest = false;
 	double end;
 	int c, fd;
 
-	while ((c = getopt(argc, argv, "s:p:n:w:c:uh")) != -1) {
+	while ((c = getopt(argc, argv, "s:p:n:w:c:gukh")) != -1) {
 		switch (c) {
 		case 's':
 			seed = strtoull(optarg, NULL, 0);
@@ -128,16 +133,22 @@ int main(int argc, char **argv)
 		case 'c':
 			seconds = strtoul(optarg, NULL, 0);
 			break;
+		case 'g':
+			guest = true;
+			break;
 		case 'u':
 			unplugging = true;
 			break;
+		case 'k':
+			return sm_keep_vm();
 		default:
 			help(argv[0]);
 			return c == 'h' ? 0 : 2;
 		}
 	}
 	setrlimit(RLIMIT_MEMLOCK, &rlim);
-	if (sm_find_nodes() < 2 || sm_open(&s, nr)) {
+	if (sm_find_nodes() < 2 ||
+	    (guest ? sm_open_guest(&s, nr) : sm_open(&s, nr))) {
 		printf("outside: no secret memory on two nodes\n");
 		return KSFT_SKIP;
 	}
@@ -146,10 +157,10 @@ int main(int argc, char **argv)
 		return unplug(&s);
 	stage("before");
 
-	sm_bind_task(sm_from);
-	for (size_t i = 0; i < nr; i++)
-		sm_fill_page(&s, i);
-	sm_bind_task(-1);
+	if (sm_load(&s, sm_from)) {
+		printf("outside: cannot be written\n");
+		return KSFT_FAIL;
+	}
 
 	/* One ordinary page, so that the observer can see it does see. */
 	plain.seed = seed + 1;

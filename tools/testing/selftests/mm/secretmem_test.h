@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Shared by the secretmem_*.c tests: secret pages whose every word is known,
- * where they are, what the kernel counts, and a runner for one function per
- * property.
+ * Shared by the secretmem_*.c tests: secret pages whose every word is known, of
+ * memfd_secret(2) or of a VM, where they are, what the kernel counts, and a
+ * runner for one function per property.
  *
  * No test keeps a copy of a secret: each word is computed from its seed, its
  * page and its place in the page, in registers, when written and when checked.
@@ -28,6 +28,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -38,6 +39,7 @@
 #include <sys/uio.h>
 #include <linux/elf.h>
 #include <linux/io_uring.h>
+#include <linux/kvm.h>
 #include <linux/types.h>
 
 #include "kselftest.h"
@@ -269,6 +271,7 @@ struct secret {
 	size_t		nr;		/* pages */
 	__u64	seed;
 	__u64	*mem;
+	int		vm;		/* whose memory it is; 0: nobody's */
 };
 
 static inline int sm_memfd_secret(void)
@@ -346,14 +349,31 @@ static inline void sm_unmap(struct secret *s)
 	s->mem = NULL;
 }
 
-static inline int sm_open(struct secret *s, size_t nr)
+static inline void sm_close(struct secret *s)
+{
+	sm_unmap(s);
+	if (s->fd >= 0)
+		close(s->fd);
+	if (s->vm > 0)
+		close(s->vm);
+	s->fd = -1;
+	s->vm = 0;
+}
+
+static inline void sm_init(struct secret *s, size_t nr)
 {
 	static unsigned int count;
-	int err;
 
 	memset(s, 0, sizeof(*s));
 	s->nr = nr;
 	s->seed = ((__u64)getpid() << 32) + ++count;
+}
+
+static inline int sm_open(struct secret *s, size_t nr)
+{
+	int err;
+
+	sm_init(s, nr);
 	s->fd = sm_memfd_secret();
 	if (s->fd < 0)
 		return -errno;
@@ -364,14 +384,6 @@ static inline int sm_open(struct secret *s, size_t nr)
 	if (err)
 		close(s->fd);
 	return err;
-}
-
-static inline void sm_close(struct secret *s)
-{
-	sm_unmap(s);
-	if (s->fd >= 0)
-		close(s->fd);
-	s->fd = -1;
 }
 
 /* -------------------------------------------------------- fault injection */
@@ -407,6 +419,147 @@ static inline int sm_fault_on(enum sm_fail_step step, int times)
 	return sm_write(SM_FAULT "probability", "100");
 }
 
+/* ----------------------------------------------------------- guest memory */
+
+/* The system's headers may be older than guest_memfd and its flags. */
+#ifndef KVM_CREATE_GUEST_MEMFD
+struct kvm_create_guest_memfd {
+	__u64 size;
+	__u64 flags;
+	__u64 reserved[6];
+};
+
+struct kvm_userspace_memory_region2 {
+	__u32 slot;
+	__u32 flags;
+	__u64 guest_phys_addr;
+	__u64 memory_size;
+	__u64 userspace_addr;
+	__u64 guest_memfd_offset;
+	__u32 guest_memfd;
+	__u32 pad1;
+	__u64 pad2[14];
+};
+
+#define KVM_CREATE_GUEST_MEMFD	_IOWR(KVMIO, 0xd4, struct kvm_create_guest_memfd)
+#define KVM_SET_USER_MEMORY_REGION2 \
+	_IOW(KVMIO, 0x49, struct kvm_userspace_memory_region2)
+#define KVM_MEM_GUEST_MEMFD	BIT_ULL(2)
+#endif
+
+#ifndef GUEST_MEMFD_FLAG_MMAP
+#define GUEST_MEMFD_FLAG_MMAP		BIT_ULL(0)
+#define GUEST_MEMFD_FLAG_INIT_SHARED	BIT_ULL(1)
+#endif
+#ifndef GUEST_MEMFD_FLAG_NO_DIRECT_MAP
+#define GUEST_MEMFD_FLAG_NO_DIRECT_MAP	BIT_ULL(2)
+#define GUEST_MEMFD_FLAG_MOVABLE	BIT_ULL(3)
+#endif
+
+#define SM_GPA		0x100000	/* where the guest finds it */
+
+static inline int sm_vm_create(void)
+{
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), vm;
+
+	if (kvm < 0)
+		return -errno;
+	vm = ioctl(kvm, KVM_CREATE_VM, 0);
+	if (vm < 0)
+		vm = -errno;
+	close(kvm);
+	return vm;
+}
+
+/* guest_memfd's memory, if @fd is one; ordinary memory if it is -1. */
+static inline int sm_vm_slot(int vm, unsigned int slot, __u64 gpa, void *mem,
+			     size_t size, int fd)
+{
+	struct kvm_userspace_memory_region2 region = {
+		.slot = slot,
+		.guest_phys_addr = gpa,
+		.memory_size = size,
+		.userspace_addr = (uintptr_t)mem,
+	};
+
+	if (fd >= 0) {
+		region.flags = KVM_MEM_GUEST_MEMFD;
+		region.guest_memfd = fd;
+	}
+	return ioctl(vm, KVM_SET_USER_MEMORY_REGION2, &region) ? -errno : 0;
+}
+
+/*
+ * As sm_open(), but the memory of a new VM: without a direct map, movable, and
+ * mapped here. The kernel does not know both flags, or has no KVM: -errno.
+ */
+static inline int sm_open_guest(struct secret *s, size_t nr)
+{
+	struct kvm_create_guest_memfd args = {
+		.size = nr * SM_PAGE,
+		.flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED |
+			 GUEST_MEMFD_FLAG_NO_DIRECT_MAP |
+			 GUEST_MEMFD_FLAG_MOVABLE,
+	};
+	int err;
+
+	sm_init(s, nr);
+	s->fd = -1;
+	s->vm = sm_vm_create();
+	if (s->vm < 0)
+		return s->vm;
+	s->fd = ioctl(s->vm, KVM_CREATE_GUEST_MEMFD, &args);
+	err = s->fd < 0 ? -errno : sm_map(s);
+	if (!err)
+		err = sm_vm_slot(s->vm, 0, SM_GPA, s->mem, nr * SM_PAGE, s->fd);
+	if (err)
+		sm_close(s);
+	return err;
+}
+
+/*
+ * Leave a process behind that keeps a VM: the first VM switches static keys on,
+ * among them one in the scheduler, and the last one switches them off. No code
+ * is patched in between.
+ */
+static inline int sm_keep_vm(void)
+{
+	int vm = sm_vm_create();
+
+	if (vm < 0) {
+		fprintf(stderr, "no VM: %s\n", strerror(-vm));
+		return KSFT_FAIL;
+	}
+	if (!fork())
+		for (;;)
+			pause();
+	return 0;
+}
+
+/*
+ * Fill pages by pwrite(2), all in one call; returns 0 or -errno. What they are
+ * written from is wiped, but for single words in registers.
+ */
+static inline int sm_write_pages(const struct secret *s, size_t first,
+				 size_t nr)
+{
+	ssize_t len = nr * SM_PAGE, done;
+	__u64 *buf = mmap(NULL, len, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (buf == MAP_FAILED)
+		return -errno;
+	for (size_t i = 0; i < nr * SM_WORDS; i++)
+		sm_set(&buf[i], sm_word(s->seed, first + i / SM_WORDS,
+					i % SM_WORDS));
+	done = pwrite(s->fd, buf, len, first * SM_PAGE);
+	if (done < 0)
+		done = -errno;
+	explicit_bzero(buf, len);
+	munmap(buf, len);
+	return done == len ? 0 : done < 0 ? done : -EIO;
+}
+
 /* ------------------------------------------------------------------ nodes */
 
 static inline long sm_bind_task(int node)
@@ -436,18 +589,32 @@ static inline long sm_mbind(void *mem, size_t len, int node, unsigned int flags)
 		       8 * sizeof(mask), flags);
 }
 
-/* Secret pages come from where the task's policy says: the VMA has none. */
+/*
+ * Fill all pages. They come from where the task's policy says: the VMA has
+ * none. Guest memory is filled in both ways, its second half by pwrite(2).
+ */
+static inline int sm_load(const struct secret *s, int node)
+{
+	size_t mapped = s->vm ? s->nr / 2 : s->nr;
+	int err = 0;
+
+	sm_bind_task(node);
+	for (size_t page = 0; page < mapped; page++)
+		sm_fill_page(s, page);
+	if (mapped < s->nr)
+		err = sm_write_pages(s, mapped, s->nr - mapped);
+	sm_bind_task(-1);
+	/* move_pages(2) moves what is mapped here. */
+	for (size_t page = mapped; !err && page < s->nr; page++)
+		sm_get((__u64 *)sm_page(s, page));
+	return err;
+}
+
 static inline int sm_new(struct secret *s, size_t nr, int node)
 {
 	int err = sm_open(s, nr);
 
-	if (err)
-		return err;
-	sm_bind_task(node);
-	for (size_t page = 0; page < nr; page++)
-		sm_fill_page(s, page);
-	sm_bind_task(-1);
-	return 0;
+	return err ? err : sm_load(s, node);
 }
 
 /*
