@@ -6,6 +6,9 @@
  * while processes that own secrets, or share them, map, unmap, remap, fork,
  * exit and are killed. No word may be wrong, and in the end every page must
  * have its direct-map alias again.
+ *
+ * Where there is KVM, some of these files are a VM's memory, punched and written
+ * again as well, and a vCPU rewrites one that nobody else does.
  */
 #include "secretmem_test.h"
 
@@ -25,6 +28,8 @@ struct shared {
 	long	forked;
 	long	killed;
 	long	files;
+	long	guests;		/* of them a VM's */
+	long	punched;
 	long	resized;	/* ftruncate() that should have failed */
 	long	compacted;
 	long	offlined;
@@ -41,8 +46,10 @@ struct shared {
 static struct shared *shared;
 static struct secret region;		/* rewritten all the time */
 static struct secret constant;		/* shared with forked children */
+static struct secret memory;		/* rewritten by a vCPU; or no pages */
 static unsigned int nr_writers;
 static bool no_hotplug;
+static bool no_guest;
 static bool may_fail;
 
 static unsigned int rnd(unsigned int *state)
@@ -125,6 +132,13 @@ static void let_fail(void)
 	sm_write(path, "1");
 }
 
+static const struct secret *to_move(unsigned int *state)
+{
+	unsigned int n = rnd(state) % (memory.nr ? 8 : 4);
+
+	return n > 3 ? &memory : n ? &region : &constant;
+}
+
 /* Two of these meet at the same pages all the time. */
 static void *mover(void *arg)
 {
@@ -132,7 +146,7 @@ static void *mover(void *arg)
 
 	let_fail();
 	while (!sm_get(&shared->stop)) {
-		const struct secret *s = rnd(&state) % 4 ? &region : &constant;
+		const struct secret *s = to_move(&state);
 		int node = rnd(&state) & 1 ? sm_to : sm_from;
 		size_t first = rnd(&state) % s->nr;
 		size_t nr = rnd(&state) % (s->nr - first) + 1;
@@ -226,6 +240,131 @@ static void *unplugger(void *arg)
 	return NULL;
 }
 
+/* ------------------------------------------------------------- in a guest */
+
+/* Below the pages: the guest's program, and what it reports. */
+#define LOW		0x1000
+#define LOW_PAGES	2
+
+/* In the second page. */
+struct report {
+	__u32	passes;
+	__u32	wrong;		/* words */
+	__u32	stop;
+};
+
+static struct {
+	int		fd;
+	struct kvm_run	*run;
+	struct report	*report;
+	pthread_t	thread;
+} vcpu;
+
+/*
+ * 32-bit protected mode, flat. Each 32-bit word of the pages is its address
+ * plus how often it was written. Registers at the start: ebx the first page,
+ * ebp the end of the last, edi the report, ecx 0.
+ */
+static const __u8 guest_code[] = {
+	0x89, 0xde,			/* 1: mov    %ebx,%esi         */
+	0x8d, 0x04, 0x0e,		/* 2: lea    (%esi,%ecx),%eax  */
+	0x39, 0x06,			/*    cmp    %eax,(%esi)       */
+	0x74, 0x03,			/*    je     3f                */
+	0xff, 0x47, 0x04,		/*    incl   4(%edi)           */
+	0x40,				/* 3: inc    %eax              */
+	0x89, 0x06,			/*    mov    %eax,(%esi)       */
+	0x83, 0xc6, 0x04,		/*    add    $4,%esi           */
+	0x39, 0xee,			/*    cmp    %ebp,%esi         */
+	0x72, 0xec,			/*    jb     2b                */
+	0x41,				/*    inc    %ecx              */
+	0xff, 0x07,			/*    incl   (%edi)            */
+	0x83, 0x7f, 0x08, 0x00,		/*    cmpl   $0,8(%edi)        */
+	0x74, 0xe1,			/*    je     1b                */
+	0xf4,				/*    hlt                      */
+};
+
+static int vcpu_registers(void)
+{
+	struct kvm_segment flat = {
+		.limit = 0xffffffff, .selector = 8, .type = 11, .present = 1,
+		.db = 1, .s = 1, .g = 1,
+	};
+	struct kvm_regs regs = {
+		.rip = LOW, .rflags = 2, .rbx = SM_GPA,
+		.rbp = SM_GPA + memory.nr * SM_PAGE, .rdi = LOW + SM_PAGE,
+	};
+	struct kvm_sregs sregs;
+
+	if (ioctl(vcpu.fd, KVM_GET_SREGS, &sregs))
+		return -errno;
+	sregs.cr0 |= 1;
+	sregs.cs = flat;
+	flat.type = 3;
+	flat.selector = 16;
+	sregs.ds = flat;
+	sregs.es = flat;
+	sregs.ss = flat;
+	if (ioctl(vcpu.fd, KVM_SET_SREGS, &sregs) ||
+	    ioctl(vcpu.fd, KVM_SET_REGS, &regs))
+		return -errno;
+	return 0;
+}
+
+static int vcpu_create(void)
+{
+	size_t size = LOW_PAGES * SM_PAGE;
+	char *low = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int err = sm_vm_slot(memory.vm, 1, LOW, low, size, -1);
+
+	if (err)
+		return err;
+	memcpy(low, guest_code, sizeof(guest_code));
+	vcpu.report = (void *)(low + SM_PAGE);
+	vcpu.fd = ioctl(memory.vm, KVM_CREATE_VCPU, 0);
+	if (vcpu.fd < 0)
+		return -errno;
+	vcpu.run = mmap(NULL, SM_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+			vcpu.fd, 0);
+	if (vcpu.run == MAP_FAILED)
+		return -errno;
+	for (size_t off = 0; off < memory.nr * SM_PAGE; off += 4)
+		sm_set((__u32 *)((char *)memory.mem + off), SM_GPA + off);
+	return vcpu_registers();
+}
+
+static void *vcpu_run(void *arg)
+{
+	int err;
+
+	(void)arg;
+	do {
+		err = ioctl(vcpu.fd, KVM_RUN, 0) ? errno : 0;
+	} while (err == EINTR || err == EAGAIN);
+	if (err || vcpu.run->exit_reason != KVM_EXIT_HLT)
+		ksft_print_msg("vCPU: exit %u: %s\n", vcpu.run->exit_reason,
+			       strerror(err));
+	return NULL;
+}
+
+/* Let the guest end its pass; the words are to be those of its last one. */
+static long vcpu_stop(long *passes)
+{
+	__u32 *p = (void *)memory.mem;
+	long wrong;
+
+	sm_set(&vcpu.report->stop, 1);
+	pthread_join(vcpu.thread, NULL);
+	*passes = vcpu.report->passes;
+	wrong = vcpu.report->wrong;
+	for (size_t i = 0; i < memory.nr * SM_PAGE / 4; i++)
+		wrong += sm_get(&p[i]) != (__u32)(SM_GPA + 4 * i + *passes);
+	munmap(vcpu.run, SM_PAGE);
+	close(vcpu.fd);
+	sm_close(&memory);
+	return wrong;
+}
+
 /* --------------------------------------------------- in other processes */
 
 static void check(const struct secret *s)
@@ -237,15 +376,53 @@ static void check(const struct secret *s)
 	add(&shared->verified, s->nr);
 }
 
-static void child_new_secret(unsigned int *state, unsigned int id)
+/* By pwrite(2), or by the mapping where allocations are made to fail. */
+static void rewrite(const struct secret *s, size_t first, size_t nr)
 {
+	if (sm_write_pages(s, first, nr))
+		for (size_t page = first; page < first + nr; page++)
+			sm_fill_page(s, page);
+}
+
+/* A hole is zeroes; what is written there again is there again. */
+static void punch(const struct secret *s, unsigned int *state)
+{
+	size_t first = rnd(state) % s->nr;
+	size_t nr = rnd(state) % (s->nr - first) + 1;
+	__u64 *p = sm_page(s, first);
+	long wrong = 0;
+
+	if (fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		      first * SM_PAGE, nr * SM_PAGE))
+		return;
+	add(&shared->punched, nr);
+	if (rnd(state) & 1)
+		for (size_t i = 0; i < nr * SM_WORDS; i++)
+			wrong += sm_get(&p[i]) != 0;
+	if (wrong)
+		add(&shared->wrong, wrong);
+	rewrite(s, first, nr);
+}
+
+static void child_new_secret(unsigned int *state, unsigned int id, bool guest)
+{
+	int node = rnd(state) & 1 ? sm_to : sm_from;
 	size_t nr = rnd(state) % 64 + 1;
 	struct secret s, second;
 	void *to;
 	pid_t pid;
 
-	if (sm_new(&s, nr, rnd(state) & 1 ? sm_to : sm_from))
-		return;
+	if (!guest) {
+		if (sm_new(&s, nr, node))
+			return;
+	} else {
+		if (sm_open_guest(&s, nr))
+			return;
+		sm_bind_task(node);
+		rewrite(&s, 0, nr);
+		sm_bind_task(-1);
+		add(&shared->guests, 1);
+	}
 	add(&shared->files, 1);
 	shared->target[id].nr = nr;
 	shared->target[id].mem = s.mem;
@@ -267,6 +444,10 @@ static void child_new_secret(unsigned int *state, unsigned int id)
 			second.mem = to;
 		shared->target[id].mem = second.mem;
 		check(&second);
+		if (guest) {
+			punch(&second, state);
+			check(&second);
+		}
 		sm_unmap(&second);
 		if (sm_map(&s))
 			return;
@@ -312,10 +493,11 @@ static void churn(unsigned int id)
 		pid = fork();
 		if (!pid) {
 			setpgid(0, 0);
-			if (rnd(&state) % 3)
-				child_new_secret(&state, id);
-			else
+			if (!(rnd(&state) % 3))
 				child_shared(&state);
+			else
+				child_new_secret(&state, id,
+						 memory.nr && id & 1);
 			_exit(0);
 		}
 		if (pid < 0)
@@ -344,11 +526,12 @@ static long long moves(void)
 
 static void help(const char *prog)
 {
-	printf("usage: %s [-t seconds] [-n moves] [-p pages] [-H] [-f]\n"
+	printf("usage: %s [-t seconds] [-n moves] [-p pages] [-H] [-G] [-f]\n"
 	       "  -t seconds  how long (default 10)\n"
 	       "  -n moves    instead: until so many pages have moved\n"
 	       "  -p pages    secret pages (default 512)\n"
 	       "  -H          leave CPUs and memory blocks online\n"
+	       "  -G          no guest memory\n"
 	       "  -f          let allocations fail while pages move\n", prog);
 }
 
@@ -357,6 +540,7 @@ int main(int argc, char **argv)
 	struct rlimit rlim = { RLIM_INFINITY, RLIM_INFINITY };
 	pthread_t thread[MAX_WRITERS + NR_MOVERS + 3];
 	unsigned int nr_threads = 0;
+	long guest_wrong = 0, passes = 0;
 	long long start_moves, start_zapped, now_zapped, done, want = 0;
 	double seconds = 10, start, said;
 	size_t pages = 512;
@@ -364,7 +548,7 @@ int main(int argc, char **argv)
 	bool made = false;
 	int block = -1, c, fd;
 
-	while ((c = getopt(argc, argv, "t:n:p:Hfh")) != -1) {
+	while ((c = getopt(argc, argv, "t:n:p:HGfh")) != -1) {
 		switch (c) {
 		case 't':
 			seconds = strtod(optarg, NULL);
@@ -377,6 +561,9 @@ int main(int argc, char **argv)
 			break;
 		case 'H':
 			no_hotplug = true;
+			break;
+		case 'G':
+			no_guest = true;
 			break;
 		case 'f':
 			may_fail = true;
@@ -417,9 +604,14 @@ int main(int argc, char **argv)
 	if (sm_new(&constant, pages / 4 + 1, sm_from) ||
 	    sm_new(&region, pages, sm_to))
 		ksft_exit_fail_msg("no secret memory\n");
-	ksft_print_msg("ephmap: %s, %zu pages, %u writers, memory block %d\n",
-		       sm_on ? "on" : "off", pages, nr_writers, block);
-	ksft_set_plan(4);
+	if (no_guest || !sm_on || sm_open_guest(&memory, pages / 4 + 1))
+		memory.nr = 0;
+	else if (vcpu_create())
+		ksft_exit_fail_msg("no vCPU\n");
+	ksft_print_msg("ephmap: %s, %zu pages, %u writers, %zu pages of a vCPU, memory block %d\n",
+		       sm_on ? "on" : "off", pages, nr_writers, memory.nr,
+		       block);
+	ksft_set_plan(5);
 
 	/* Processes first: they are to have one thread. */
 	for (unsigned int i = 0; i < NR_CHURN; i++) {
@@ -437,6 +629,9 @@ int main(int argc, char **argv)
 			       (void *)(uintptr_t)block);
 	if (!no_hotplug && get_nprocs_conf() > 1)
 		pthread_create(&thread[nr_threads++], NULL, unplugger, NULL);
+
+	if (memory.nr)
+		pthread_create(&vcpu.thread, NULL, vcpu_run, NULL);
 
 	start = sm_now();
 	said = start;
@@ -462,6 +657,8 @@ int main(int argc, char **argv)
 	check(&constant);
 	sm_close(&constant);
 	sm_close(&region);
+	if (memory.nr)
+		guest_wrong = vcpu_stop(&passes);
 	if (block >= 0)
 		sm_block_restore(block, made);
 
@@ -471,12 +668,19 @@ int main(int argc, char **argv)
 	ksft_print_msg("%ld compactions, offline: memory %ld times (%ld refused), CPU %ld times\n",
 		       shared->compacted, shared->offlined, shared->refused,
 		       shared->unplugged);
-	ksft_print_msg("%ld forks, %ld kills, %ld files\n", shared->forked,
-		       shared->killed, shared->files);
+	ksft_print_msg("%ld forks, %ld kills, %ld files; of VMs: %ld, %ld pages punched\n",
+		       shared->forked, shared->killed, shared->files,
+		       shared->guests, shared->punched);
 
 	ksft_test_result(!shared->wrong && shared->written &&
 			 shared->verified,
 			 "M19: %ld wrong words\n", shared->wrong);
+	if (memory.nr)
+		ksft_test_result(!guest_wrong && passes > 1,
+				 "M19: a guest's %ld passes: %ld wrong words\n",
+				 passes, guest_wrong);
+	else
+		ksft_test_result_skip("M19: no guest memory here\n");
 	ksft_test_result(sm_on ? done > 0 : done == 0,
 			 "%s: %lld moves\n", sm_on ? "M14" : "M22", done);
 	ksft_test_result(!shared->resized,
