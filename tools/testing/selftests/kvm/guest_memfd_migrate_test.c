@@ -592,6 +592,108 @@ static int test_fail_switch(void)
 	return fault_at(SM_FAIL_SWITCH);
 }
 
+static int fault_after(enum sm_fail_step step, unsigned int good)
+{
+	int err = sm_fault_on(step, -1);
+
+	return err ? err : sm_writef(SM_FAULT "space", "%u", good);
+}
+
+/* Whether a call failed for want of memory. */
+static bool refused(const char *what, long ret)
+{
+	if (ret == -1 && errno == ENOMEM)
+		return true;
+	sm_note("%s: %s", what, ret == -1 ? strerror(errno) : "done");
+	return false;
+}
+
+static bool refused_allocate(const struct gm *g)
+{
+	return refused("fallocate", fallocate(g->s.fd, FALLOC_FL_KEEP_SIZE, 0,
+					      gm_size(g)));
+}
+
+/*
+ * What cannot lose its alias is not allocated, by none of the means there are.
+ * What was there before stays as it is, and nothing else lacks its alias.
+ */
+static int alloc_at(enum sm_fail_step step)
+{
+	const size_t nr = 384, used = 64;	/* the rest is never used */
+	const size_t rest = (nr - used) * SM_PAGE, first = used * SM_PAGE;
+	struct kvm_pre_fault_memory range = { .gpa = GM_GPA };
+	long long zapped, now;
+	struct gm g;
+	ssize_t n;
+	char *buf;
+	bool none;
+
+	if (!sm_exists(SM_FAULT "steps"))
+		return sm_skip("no CONFIG_FAIL_NO_DIRECT_MAP");
+	buf = calloc(1, rest);
+	gm_new(&g, 1, nr, gm_guest_strict);
+	g.shared->nr = used;
+	range.size = gm_size(&g);
+	sm_stat_refresh();
+	zapped = sm_vmstat("nr_no_direct_map");
+
+	if (sm_fault_on(step, -1))
+		return sm_fail("cannot arm: %s", strerror(errno));
+	none = refused_allocate(&g) &&
+	       refused("pwrite", pwrite(g.s.fd, buf, 1, 0)) &&
+	       refused("pre-fault", __vcpu_ioctl(g.vcpus[0],
+						 KVM_PRE_FAULT_MEMORY,
+						 &range)) &&
+	       refused("KVM_RUN", __vcpu_run(g.vcpus[0]));
+	sm_fault_off();
+	if (!none)
+		return KSFT_FAIL;
+
+	/* The VMM's fault is tried again. */
+	sm_fault_on(step, 3);
+	if (!gm_how.private && sm_get((u64 *)sm_page(&g.s, 0)))
+		return sm_fail("a new page is not zeroed");
+
+	/* A guest that has its memory loses none of it. */
+	sm_fault_off();
+	gm_start(&g);
+	gm_wait(&g);
+	fault_after(step, 300);
+	none = refused_allocate(&g);
+	sm_fault_off();
+	if (!none)
+		return KSFT_FAIL;
+	if (fallocate(g.s.fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
+		      first, rest))
+		return sm_fail("punch hole: %s", strerror(errno));
+	fault_after(step, 40);
+	n = pwrite(g.s.fd, buf, rest, first);
+	sm_fault_off();
+	sm_note("%zd of %zu bytes written", n, rest);
+	if (n <= 0 || n >= (ssize_t)rest)
+		return sm_fail("not a short write");
+	gm_wait(&g);
+	if (fallocate(g.s.fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
+		      first, rest))
+		return sm_fail("punch hole: %s", strerror(errno));
+	sm_stat_refresh();
+	now = sm_vmstat("nr_no_direct_map") - zapped;
+	g.s.nr = used;
+	return finish(&g, now == (long long)used ? KSFT_PASS :
+		      sm_fail("%lld of %zu pages without alias", now, used));
+}
+
+static int test_alloc_split(void)
+{
+	return alloc_at(SM_FAIL_SPLIT);
+}
+
+static int test_alloc_zap(void)
+{
+	return alloc_at(SM_FAIL_ZAP);
+}
+
 /* ---------------------------------------------------------- M19: races */
 
 /* Somebody who keeps moving pages of a guest to and fro. */
@@ -1744,6 +1846,10 @@ static const struct gm_test tests[] = {
 	  test_fail_copy, GM_S_BOTH },
 	{ "M11: a switch of the mapping that fails changes nothing",
 	  test_fail_switch, GM_S_BOTH },
+	{ "M11: a page-table split that fails gives -ENOMEM, loses nothing",
+	  test_alloc_split, GM_S_SECRET | GM_P_SECRET },
+	{ "M11: a direct-map zap that fails gives -ENOMEM, loses nothing",
+	  test_alloc_zap, GM_S_SECRET | GM_P_SECRET },
 
 	{ "M19: two move the same pages of three vCPUs",
 	  test_two_movers, GM_S_MOVE },
