@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # Moves that fail (conditions M3, M11, M12): at each step always, at any step
 # now and then under load, and for want of memory. Content, aliases and
-# counters have to be as they were; see secretmem_migrate, secretmem_stress.
+# counters have to be as they were; see secretmem_migrate, secretmem_stress,
+# which has guest memory as well. Each step of moving and of allocating guest
+# memory is made to fail by guest_memfd_migrate_test (tests.list: kvm-debug).
 #
 # usage: test-fault-injection.sh [SECONDS]
 #
@@ -15,6 +17,9 @@ ran=0
 
 # Kernel messages would break into the lines of a test.
 echo 5 >/proc/sys/kernel/printk
+
+# What follows has VMs.
+with-vm.sh true
 
 # note STATUS: 4 is a skip.
 note() {
