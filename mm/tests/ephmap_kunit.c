@@ -15,12 +15,17 @@
 #include <linux/hardirq.h>
 #include <linux/highmem.h>
 #include <linux/irq_work.h>
+#include <linux/kexec.h>
+#include <linux/kmsg_dump.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
+#include <linux/moduleparam.h>
 #include <linux/no_direct_map.h>
 #include <linux/random.h>
+#include <linux/sched.h>
 #include <linux/sched/mm.h>
+#include <linux/syscore_ops.h>
 #include <linux/uaccess.h>
 #include <linux/vmstat.h>
 
@@ -1110,6 +1115,114 @@ static void e6_cpu_hotplug_running(struct kunit *test)
 	for (i = 0; i < nr; i++)
 		hammer_check(test, h + i);
 }
+
+/* === Kexec ================================================================ */
+
+#ifdef CONFIG_KEXEC_CORE
+/*
+ * No test outlives a jump by kexec. But what wants the kernel's messages is
+ * called right before it, when all other CPUs have stopped: nothing is mapped,
+ * also where one was stopped in a session.
+ */
+static void e6_kexec(struct kmsg_dumper *dumper,
+		     struct kmsg_dump_detail *detail)
+{
+	unsigned int sessions = 0, mapped = 0;
+	int cpu;
+
+	if (detail->reason != KMSG_DUMP_SHUTDOWN || !kexec_in_progress ||
+	    !ephmap_available())
+		return;
+	for_each_possible_cpu(cpu) {
+		struct ephmap_cpu *c = per_cpu_ptr(&ephmap_cpus, cpu);
+
+		if (!c->mm)
+			continue;
+		sessions += !!c->depth;
+		mapped += mapped_in_window(c);
+	}
+	pr_warn("ephmap: kexec: %u CPUs stopped in a session, %u pages mapped\n",
+		sessions, mapped);
+	WARN_ON(mapped);
+}
+
+static struct kmsg_dumper e6_kexec_dumper = {
+	.dump = e6_kexec,
+	.max_reason = KMSG_DUMP_SHUTDOWN,
+};
+
+/* Whether the other CPUs are to be in a session when they are stopped. */
+static bool hold_at_kexec;
+module_param(hold_at_kexec, bool, 0444);
+
+static atomic_t e6_held;
+
+/*
+ * Until the IPI comes. With pauses, for the one that sends it may have to wait
+ * for a task that this one keeps from running.
+ */
+static int e6_hold_fn(void *unused)
+{
+	struct ephmap_session session;
+
+	while (!ephmap_begin(&session, EPHMAP_PRIVATE)) {
+		ephmap_map_page(&session, ZERO_PAGE(0), EPHMAP_RO);
+		atomic_inc(&e6_held);
+		mdelay(500);
+		ephmap_end(&session);
+		schedule_timeout_uninterruptible(1);
+	}
+	return 0;
+}
+
+static DEFINE_PER_CPU(struct task_struct *, e6_holder);
+
+/*
+ * The other CPUs are about to stop, and hardly anything waits for a task on one
+ * of them any more. But what makes a thread does: make all before one runs. And
+ * a timer may be such a CPU's: do not sleep.
+ */
+static void e6_hold(void *unused)
+{
+	unsigned int cpu, ms, nr = 0;
+	struct task_struct *task;
+
+	if (!hold_at_kexec || !kexec_in_progress || !ephmap_available())
+		return;
+	for_each_online_cpu(cpu) {
+		if (cpu == task_cpu(current))
+			continue;
+		task = kthread_create_on_cpu(e6_hold_fn, NULL, cpu,
+					     "ephmap-hold/%u");
+		if (IS_ERR(task))
+			continue;
+		sched_set_fifo(task);
+		per_cpu(e6_holder, cpu) = task;
+		nr++;
+	}
+	for_each_online_cpu(cpu) {
+		if (per_cpu(e6_holder, cpu))
+			wake_up_process(per_cpu(e6_holder, cpu));
+	}
+	for (ms = 0; ms < 10000 && atomic_read(&e6_held) < nr; ms++)
+		mdelay(1);
+}
+
+static const struct syscore_ops e6_syscore_ops = {
+	.shutdown = e6_hold,
+};
+
+static struct syscore e6_syscore = {
+	.ops = &e6_syscore_ops,
+};
+
+static int __init e6_kexec_init(void)
+{
+	register_syscore(&e6_syscore);
+	return kmsg_dump_register(&e6_kexec_dumper);
+}
+late_initcall(e6_kexec_init);
+#endif /* CONFIG_KEXEC_CORE */
 
 /* === Suite ================================================================ */
 
