@@ -530,10 +530,10 @@ static inline int sm_keep_vm(void)
 		fprintf(stderr, "no VM: %s\n", strerror(-vm));
 		return KSFT_FAIL;
 	}
-	if (!fork())
-		for (;;)
-			pause();
-	return 0;
+	if (daemon(0, 0))
+		return KSFT_FAIL;
+	for (;;)
+		pause();
 }
 
 /*
