@@ -32,10 +32,12 @@ static bool fail_about(const struct secret *s)
 		return false;
 	for (int step = SM_FAIL_REFS; step <= SM_FAIL_SWITCH; step <<= 1) {
 		sm_fault_on(step, -1);
+		/* Every third time only. */
+		sm_write(SM_FAULT "probability", "33");
 		sm_move(s, sm_from);
 		sm_move(s, sm_to);
-		/* And every third time only. */
-		sm_write(SM_FAULT "probability", "33");
+		/* What succeeds writes over what a failure leaves: it is last. */
+		sm_write(SM_FAULT "probability", "100");
 		sm_move(s, sm_from);
 		sm_move(s, sm_to);
 	}
