@@ -72,7 +72,8 @@ suite_kvm() {
 		nested_emulation_test nested_exceptions_test \
 		nested_invalid_cr3_test nested_set_state_test \
 		nested_tdp_fault_test nested_tsc_adjust_test \
-		nested_vmsave_vmload_test; do
+		nested_vmsave_vmload_test \
+		xen_shinfo_test xen_vmcall_test; do
 		run "$test" "./$test"
 	done
 }
