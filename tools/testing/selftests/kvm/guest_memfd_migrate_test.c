@@ -816,9 +816,9 @@ static int test_two_vms(void)
 	second.shared = addr_gva2hva(second.vm, (gva_t)&gm_shared);
 	second.shared->seed = g.s.seed;
 	second.shared->nr = g.s.nr;
-	vcpu_args_set(g.vcpus[0], 2, 0ul, 2ul);
+	gm_vcpu_start(g.vcpus[0], 0, 2);
 	/* The report of vCPU 0 is in another VM. */
-	vcpu_args_set(vcpus[0], 2, 1ul, 2ul);
+	gm_vcpu_start(vcpus[0], 1, 2);
 
 	gm_start(&g);
 	if (gm_no_map()) {

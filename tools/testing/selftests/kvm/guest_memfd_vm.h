@@ -215,6 +215,21 @@ static inline void gm_touch(struct gm *g)
 		sm_get((u64 *)sm_page(&g->s, i));
 }
 
+/*
+ * The code that vCPUs run gets two numbers. Interrupts are on in it, though
+ * there are none: Bochs 2.7 holds back those of the host, and so never ends
+ * KVM_RUN, when a guest is entered that has them off.
+ */
+static inline void gm_vcpu_start(struct kvm_vcpu *vcpu, u64 id, u64 nr)
+{
+	struct kvm_regs regs;
+
+	vcpu_args_set(vcpu, 2, id, nr);
+	vcpu_regs_get(vcpu, &regs);
+	regs.rflags |= X86_EFLAGS_IF;
+	vcpu_regs_set(vcpu, &regs);
+}
+
 /* A VM of @nr_vcpus that run @code, with @nr pages that are not there yet. */
 static inline void gm_new(struct gm *g, unsigned int nr_vcpus, size_t nr,
 			  void *code)
@@ -243,7 +258,7 @@ static inline void gm_new(struct gm *g, unsigned int nr_vcpus, size_t nr,
 	for (unsigned int i = 0; i < nr_vcpus; i++) {
 		g->threads[i].g = g;
 		g->threads[i].id = i;
-		vcpu_args_set(g->vcpus[i], 2, (u64)i, (u64)nr_vcpus);
+		gm_vcpu_start(g->vcpus[i], i, nr_vcpus);
 	}
 	g->shared = addr_gva2hva(g->vm, (gva_t)&gm_shared);
 	g->shared->seed = g->s.seed;

@@ -261,7 +261,7 @@ static struct {
 } vcpu;
 
 /*
- * 32-bit protected mode, flat. Each 32-bit word of the pages is its address
+ * 32-bit protected mode, flat, interrupts on (see gm_vcpu_start()). Each 32-bit word of the pages is its address
  * plus how often it was written. Registers at the start: ebx the first page,
  * ebp the end of the last, edi the report, ecx 0.
  */
@@ -290,7 +290,7 @@ static int vcpu_registers(void)
 		.db = 1, .s = 1, .g = 1,
 	};
 	struct kvm_regs regs = {
-		.rip = LOW, .rflags = 2, .rbx = SM_GPA,
+		.rip = LOW, .rflags = 0x202, .rbx = SM_GPA,
 		.rbp = SM_GPA + memory.nr * SM_PAGE, .rdi = LOW + SM_PAGE,
 	};
 	struct kvm_sregs sregs;
