@@ -42,6 +42,7 @@ help:
 	@echo 'KERNEL_SRC=PATH: an own 7.3.y tree or tarball.  JOBS=N: parallel jobs.'
 
 demo: kernel
+	@scripts/build l2
 	@scripts/demo
 
 check:

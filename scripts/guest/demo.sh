@@ -6,6 +6,21 @@
 set -u
 BENCH=${BENCH:-/tests}
 
+# l2 --KIND: Linux as a guest, each page of which moves once while it computes a
+# checksum that must be right; or none of which moves.
+l2() {
+	flags=mmap,init_shared
+	[ "$1" = --gmem-stock ] || flags=$flags,no_direct_map,movable
+	"$BENCH/guest_memfd_boot_test" --moves 1 --flags "$flags" >/tmp/l2 || return
+	awk '/ moves of / { all = $2; pages = $5 }
+		/^ok .*every page moved/ { each = 1 }
+		/^ok .*checksum/ { right = 1 }
+		END {
+			print "pages=" pages, "moved=" (each ? pages : all),
+				"wrong=" !right
+		}' /tmp/l2
+}
+
 # A line of ours must not be torn by one of the kernel's: errors only.
 echo 3 >/proc/sys/kernel/printk
 
@@ -27,6 +42,7 @@ for step; do
 	gpinned) set -- offline --mb 256 --node 1 --seconds 5 ;;
 	soft) set -- softoffline --pages 16 ;;
 	cma) set -- cma --mb 1000 --node 1 ;;
+	l2) set -- l2 ;;
 	*)
 		echo "demo.sh: unknown step $step" >&2
 		exit 2
@@ -35,8 +51,9 @@ for step; do
 	[ "$kind" = secret ] || set -- "$@" "--$kind"
 	program=$1
 	shift
+	[ "$program" = l2 ] || program=$BENCH/$program
 	echo "@@ start $step $kind"
-	if out=$("$BENCH/$program" "$@" 2>/tmp/errors); then
+	if out=$("$program" "$@" 2>/tmp/errors); then
 		status=0
 	else
 		status=$?
