@@ -1056,12 +1056,15 @@ static struct range {
 	u64 off, end;
 } ranges[NR_RANGES];
 
-/* Bytes that were written, and zeroes between them. */
-static void guest_verify_bytes(u64 nr_ranges, u64 unused)
+/*
+ * Bytes that were written, and zeroes between them, in so many pages; or in all
+ * that there are, for 0.
+ */
+static void guest_verify_bytes(u64 nr_ranges, u64 nr_pages)
 {
 	const u8 *p = (u8 *)GM_GPA;
 	struct gm_report *r = &gm_shared.report[0];
-	u64 size = gm_shared.nr * SM_PAGE;
+	u64 size = (nr_pages ?: gm_shared.nr) * SM_PAGE;
 	u8 want;
 
 	for (u64 off = 0; off < size; off++) {
@@ -1164,32 +1167,60 @@ static int test_pwrite(void)
 	return worse(gm_stop(&g), ret);
 }
 
-/* A guest's page is written, over and over, with what it has, as it moves. */
+/* Write some of each page from @off on; returns 0 or -1. */
+static int write_parts(const struct gm *g, const u8 *buf, size_t off)
+{
+	for (; off < gm_size(g); off += SM_PAGE)
+		if (pwrite(g->s.fd, buf + off, 1000, off) <= 0)
+			return sm_fail("pwrite: %s", strerror(errno));
+	return 0;
+}
+
+/*
+ * While all pages move, the guest reads those of the first half, which are
+ * written, over and over, with what they have. Those of the second half get
+ * something else each time: what was written last is to be there, by the
+ * mapping, if there is one, and for the guest at the end.
+ */
 static int test_write_moving(void)
 {
+	const size_t half = 32;
 	struct mover m;
+	int ret, lost = 0;
 	struct gm g;
 	u8 *buf;
-	int ret;
 
-	gm_new(&g, 1, 64, guest_verify_bytes);
+	gm_new(&g, 2, 2 * half, guest_verify_bytes);
 	buf = malloc(gm_size(&g));
 	fill(buf, g.s.seed, 0, gm_size(&g));
 	ranges[0] = (struct range){ 0, gm_size(&g) };
 	sync_global_to_guest(g.vm, ranges);
-	vcpu_args_set(g.vcpus[0], 2, 1ul, 0ul);
+	gm_vcpu_start(g.vcpus[0], 1, half);
+	gm_vcpu_start(g.vcpus[1], 1, 0);
+	g.nr_vcpus = 1;
 	if (pwrite(g.s.fd, buf, gm_size(&g), 0) != (ssize_t)gm_size(&g))
 		return sm_fail("pwrite: %s", strerror(errno));
 	if (!gm_how.private)
 		gm_touch(&g);
 	mover_start(&m, &g);
 	gm_start(&g);
-	for (int i = 0; i < rounds(50); i++)
-		for (size_t off = i; off < gm_size(&g); off += 3 * SM_PAGE)
-			if (pwrite(g.s.fd, buf + off, 1000, off) <= 0)
-				return sm_fail("pwrite: %s", strerror(errno));
+	for (int i = rounds(20); i >= 0; i--) {
+		fill(buf + half * SM_PAGE, g.s.seed + i, half * SM_PAGE,
+		     half * SM_PAGE);
+		for (size_t off = 0; off < SM_PAGE; off += 1000)
+			if (write_parts(&g, buf, off))
+				return KSFT_FAIL;
+		if (!gm_how.private && memcmp(g.s.mem, buf, gm_size(&g)))
+			lost++;
+	}
 	ret = gm_stop(&g);
 	mover_stop(&m);
+
+	g.vcpus[0] = g.vcpus[1];
+	gm_start(&g);
+	ret = worse(ret, gm_stop(&g));
+	if (lost)
+		ret = sm_fail("what was written was not there %d times", lost);
 	return ret;
 }
 
@@ -1805,6 +1836,46 @@ static int test_hwpoison(void)
 	return ret;
 }
 
+/* A page that is poisoned while a vCPU uses it: that ends KVM_RUN. */
+static int test_hwpoison_guest(void)
+{
+	struct gm_frames frames;
+	struct gm_thread *t;
+	struct timespec end;
+	int ret = KSFT_PASS;
+	struct gm g;
+	u64 pfn;
+
+	if (!sm_exists(SM_DEBUGFS "hwpoison/corrupt-pfn"))
+		return sm_skip("no CONFIG_HWPOISON_INJECT");
+	if (gm_cgroup_enter())
+		return sm_skip("no memory controller, or no /proc/kpagecgroup");
+	gm_new_strict(&g, 1, 16);
+	t = &g.threads[0];
+	gm_start(&g);
+	gm_wait(&g);
+	frames = gm_frames(g.s.nr);
+	pfn = frames.pfn[frames.nr / 2];
+	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_LATE, 0, 0);
+	sm_writef(SM_DEBUGFS "hwpoison/corrupt-pfn", "%#llx",
+		  (unsigned long long)pfn);
+	if (!sm_kpf(pfn, SM_KPF_HWPOISON))
+		return sm_fail("the page is not marked");
+
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += 10;
+	if (pthread_timedjoin_np(t->thread, NULL, &end))
+		return sm_fail("the guest goes on using the page");
+	sm_note("KVM_RUN: %s, %s", strerror(t->err), exit_reason_str(t->exit));
+	if (t->err != EHWPOISON && t->err != EFAULT)
+		ret = KSFT_FAIL;
+	gm_free(&g);
+	sm_write("/proc/sys/vm/compact_memory", "1");
+	if (!sm_kpf(pfn, SM_KPF_HWPOISON) || sm_kpf(pfn, SM_KPF_BUDDY))
+		ret = sm_fail("the page was handed back");
+	return ret;
+}
+
 /* -------------------------------------------------------------------- */
 
 static const struct gm_test tests[] = {
@@ -1892,6 +1963,8 @@ static const struct gm_test tests[] = {
 	{ "M18: nobody reads it by GUP", test_readers, GM_S_ALL },
 	{ "M20: a memory error costs one page, for good",
 	  test_hwpoison, GM_S_ALL },
+	{ "M20: a vCPU cannot use a page any longer that is poisoned",
+	  test_hwpoison_guest, GM_S_ALL | GM_P_BOTH },
 };
 
 int main(int argc, char **argv)
