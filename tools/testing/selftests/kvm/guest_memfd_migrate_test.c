@@ -319,7 +319,7 @@ static int test_compaction(void)
 	int ret;
 
 	/* Most of the node's memory is filled first. */
-	if (!sm_long && sm_exists(SM_FAULT "steps"))
+	if (!sm_long && sm_exists("/proc/lockdep"))
 		return sm_skip("takes a debug kernel minutes: see -l");
 	if (gm_cgroup_enter())
 		return sm_skip("no memory controller, or no /proc/kpagecgroup");
