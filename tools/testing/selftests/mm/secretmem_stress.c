@@ -261,9 +261,9 @@ static struct {
 } vcpu;
 
 /*
- * 32-bit protected mode, flat, interrupts on (see gm_vcpu_start()). Each 32-bit word of the pages is its address
- * plus how often it was written. Registers at the start: ebx the first page,
- * ebp the end of the last, edi the report, ecx 0.
+ * 32-bit protected mode, flat, interrupts on (see gm_vcpu_start()). Each 32-bit
+ * word of the pages is its address plus how often it was written. Registers at
+ * the start: ebx the first page, ebp the end of the last, edi the report, ecx 0.
  */
 static const __u8 guest_code[] = {
 	0x89, 0xde,			/* 1: mov    %ebx,%esi         */
