@@ -13,7 +13,7 @@ help:
 	@echo 'Secret memory that moves. The first build takes about 15 minutes on 2 cores;'
 	@echo 'times below are without it. Everything made is under build/.'
 	@echo
-	@echo '  make demo          watch secret pages move in a booted kernel (5 min)'
+	@echo '  make demo          watch secret pages move in a booted kernel (7 min)'
 	@echo '  make shell         a root shell in the patched kernel (seconds)'
 	@echo '  make check         every test: N passed, N failed (cold 60 min, again 1 min;'
 	@echo '                     FORCE=1 runs also those with nothing changed)'

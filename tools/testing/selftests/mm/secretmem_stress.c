@@ -49,7 +49,6 @@ static struct secret constant;		/* shared with forked children */
 static struct secret memory;		/* rewritten by a vCPU; or no pages */
 static unsigned int nr_writers;
 static bool no_hotplug;
-static bool no_guest;
 static bool may_fail;
 
 static unsigned int rnd(unsigned int *state)
@@ -526,12 +525,11 @@ static long long moves(void)
 
 static void help(const char *prog)
 {
-	printf("usage: %s [-t seconds] [-n moves] [-p pages] [-H] [-G] [-f]\n"
+	printf("usage: %s [-t seconds] [-n moves] [-p pages] [-H] [-f]\n"
 	       "  -t seconds  how long (default 10)\n"
 	       "  -n moves    instead: until so many pages have moved\n"
 	       "  -p pages    secret pages (default 512)\n"
 	       "  -H          leave CPUs and memory blocks online\n"
-	       "  -G          no guest memory\n"
 	       "  -f          let allocations fail while pages move\n", prog);
 }
 
@@ -548,7 +546,7 @@ int main(int argc, char **argv)
 	bool made = false;
 	int block = -1, c, fd;
 
-	while ((c = getopt(argc, argv, "t:n:p:HGfh")) != -1) {
+	while ((c = getopt(argc, argv, "t:n:p:Hfh")) != -1) {
 		switch (c) {
 		case 't':
 			seconds = strtod(optarg, NULL);
@@ -561,9 +559,6 @@ int main(int argc, char **argv)
 			break;
 		case 'H':
 			no_hotplug = true;
-			break;
-		case 'G':
-			no_guest = true;
 			break;
 		case 'f':
 			may_fail = true;
@@ -604,7 +599,7 @@ int main(int argc, char **argv)
 	if (sm_new(&constant, pages / 4 + 1, sm_from) ||
 	    sm_new(&region, pages, sm_to))
 		ksft_exit_fail_msg("no secret memory\n");
-	if (no_guest || !sm_on || sm_open_guest(&memory, pages / 4 + 1))
+	if (!sm_on || sm_open_guest(&memory, pages / 4 + 1))
 		memory.nr = 0;
 	else if (vcpu_create())
 		ksft_exit_fail_msg("no vCPU\n");
