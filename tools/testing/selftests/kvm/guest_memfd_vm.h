@@ -12,6 +12,7 @@
 #define _GUEST_MEMFD_VM_H
 
 #include <pthread.h>
+#include <sys/mount.h>
 #include <linux/sizes.h>
 #include <linux/stddef.h>
 
@@ -147,6 +148,66 @@ static void gm_guest_loose(u64 id, u64 stride)
 		sm_set(&r->passes, r->passes + 1);
 	} while (!sm_get(&gm_shared.stop));
 	GUEST_DONE();
+}
+
+/* ---------------------------------------------- vCPUs that were shut down */
+
+#define GM_TRACEFS	"/sys/kernel/tracing"
+#define GM_TRACE	GM_TRACEFS "/instances/gm_test/"
+#define GM_TRACE_LINES	60
+#define GM_REPEATS	20
+
+/* How many vCPUs of the test were shut down; shared with its process. */
+static unsigned int *gm_shutdowns;
+
+/* From here on, what vCPUs do can be told. */
+static inline void gm_trace_start(void)
+{
+	if (!sm_exists(GM_TRACEFS "/instances"))
+		mount("tracefs", GM_TRACEFS, "tracefs", 0, NULL);
+	mkdir(GM_TRACE, 0700);
+	sm_write(GM_TRACE "events/kvm/kvm_exit/enable", "1");
+	sm_write(GM_TRACE "events/kvm/kvm_inj_exception/enable", "1");
+}
+
+/*
+ * A triple fault leaves nothing of the vCPU's state: KVM resets it. Tell what it
+ * did before.
+ */
+static inline void gm_vcpu_shut_down(unsigned int id)
+{
+	static char lines[GM_TRACE_LINES][256];
+	unsigned long nr = 0;
+	char vcpu[16];
+	FILE *f;
+
+	snprintf(vcpu, sizeof(vcpu), "vcpu %u", id);
+	__atomic_add_fetch(gm_shutdowns, 1, __ATOMIC_RELAXED);
+	sm_write(GM_TRACE "tracing_on", "0");
+	f = fopen(GM_TRACE "trace", "re");
+	while (f && fgets(lines[nr % GM_TRACE_LINES], sizeof(lines[0]), f))
+		nr += strstr(lines[nr % GM_TRACE_LINES], vcpu) != NULL;
+	if (f)
+		fclose(f);
+	ksft_print_msg("vCPU %u was shut down; before that:\n", id);
+	for (unsigned long i = nr > GM_TRACE_LINES ? nr - GM_TRACE_LINES : 0;
+	     i < nr; i++)
+		ksft_print_msg("%s", lines[i % GM_TRACE_LINES]);
+	sm_write(GM_TRACE "tracing_on", "1");
+}
+
+/* Not a CPU but QEMU's code generator. */
+static inline bool gm_emulated(void)
+{
+	FILE *f = fopen("/proc/cpuinfo", "re");
+	bool found = false;
+	char line[256];
+
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = strstr(line, "QEMU TCG") != NULL;
+	if (f)
+		fclose(f);
+	return found;
 }
 
 /* ---------------------------------------------------------------- the VMM */
@@ -322,6 +383,8 @@ static void *gm_run(void *arg)
 			continue;
 		}
 		if (t->exit != KVM_EXIT_IO) {
+			if (t->exit == KVM_EXIT_SHUTDOWN)
+				gm_vcpu_shut_down(t->id);
 			t->err = EPROTO;
 			return NULL;
 		}
@@ -590,6 +653,41 @@ static inline void gm_help(const char *prog)
 	       "  -L        list the properties\n", prog, sm_nr);
 }
 
+static inline int gm_run_child(const struct sm_test *t)
+{
+	int code;
+
+	*gm_shutdowns = 0;
+	sm_tune();
+	code = sm_run_child(t);
+	rmdir(GM_CGROUP);
+	return code == KSFT_PASS || code == KSFT_SKIP ? code : KSFT_FAIL;
+}
+
+/*
+ * In QEMU 7.2 a vCPU was shut down once, in thousands of tests, by a triple
+ * fault between two pages, without a wrong word in memory; neither by whom nor
+ * on what is known, and it has not come again. There, and only there, such a
+ * test gets a second chance, which is to pass many times over.
+ */
+static inline int gm_run_test(const struct sm_test *t)
+{
+	int code = gm_run_child(t);
+
+	if (code != KSFT_FAIL || !*gm_shutdowns || !gm_emulated())
+		return code;
+	ksft_print_msg("failed: %s: %s\n", t->both, sm_shared->note);
+	ksft_print_msg("a vCPU was shut down, under emulation: %d repeats\n",
+		       GM_REPEATS);
+	for (int i = 0; i < GM_REPEATS; i++) {
+		code = gm_run_child(t);
+		if (code != KSFT_PASS)
+			return code;
+	}
+	sm_note("%d repeats passed after a vCPU was shut down", GM_REPEATS);
+	return KSFT_PASS;
+}
+
 static inline int gm_main(int argc, char **argv, const struct gm_test *tests,
 			  size_t nr_tests)
 {
@@ -652,6 +750,9 @@ static inline int gm_main(int argc, char **argv, const struct gm_test *tests,
 	sm_remember();
 	sm_shared = mmap(NULL, sizeof(*sm_shared), PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	gm_shutdowns = mmap(NULL, SM_PAGE, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	gm_trace_start();
 	ksft_print_msg("ephmap: %s, %zu pages, nodes %d and %d\n",
 		       sm_on ? "on" : "off", sm_nr, sm_from, sm_to);
 	ksft_set_plan(plan);
@@ -673,11 +774,7 @@ static inline int gm_main(int argc, char **argv, const struct gm_test *tests,
 					GM_MOVABLE : 0) |
 				       ((GM_S_SECRET | GM_P_SECRET) >> v & 1 ?
 					GM_NDM : 0);
-			sm_tune();
-			code = sm_run_child(&t);
-			rmdir(GM_CGROUP);
-			if (code != KSFT_PASS && code != KSFT_SKIP)
-				code = KSFT_FAIL;
+			code = gm_run_test(&t);
 			ksft_test_result_report(code, "%s%s%s (%.1f s)\n", name,
 						sm_shared->note[0] ? ": " : "",
 						sm_shared->note,
