@@ -701,6 +701,14 @@ static void copy_and_zero_folios(struct kunit *test)
 	}
 }
 
+/* Poisoned no more: it was counted as lost. */
+static void count_again(struct folio *folio)
+{
+#ifdef CONFIG_NO_DIRECT_MAP
+	node_stat_mod_folio(folio, NR_NO_DIRECT_MAP, folio_nr_pages(folio));
+#endif
+}
+
 /* A list around the size of a session, with a large and two poisoned folios. */
 static void m10_restore_many(struct kunit *test)
 {
@@ -747,8 +755,7 @@ static void m10_restore_many(struct kunit *test)
 					     EPHMAP_RO);
 			touched += IS_ERR(p) || wrong_words(p, i, 1);
 			ephmap_end(&session);
-			/* Poisoned no more: counted as lost, give it back. */
-			node_stat_mod_folio(folios[i], NR_NO_DIRECT_MAP, 1);
+			count_again(folios[i]);
 			folio_restore_direct_map(folios[i]);
 		}
 		dirty += !!memchr_inv(folio_address(folios[i]), 0,
