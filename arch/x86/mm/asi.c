@@ -1,0 +1,684 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Address Space Isolation (ASI): restricted kernel page tables, without the
+ * memory that holds user data. For more info see
+ * Documentation/arch/x86/asi.rst.
+ *
+ * Invariants:
+ *
+ * - A PMD entry of the restricted direct map is none (absent) or equal to
+ *   init_mm's: protections can never differ. Entries of init_mm change under
+ *   pgd_lock or mem_hotplug_lock, and the restricted one follows before either
+ *   is released, and before TLBs are flushed.
+ * - Which of the two it is, is decided by asi_zap_direct_map() and
+ *   asi_restore_direct_map() alone, that is by the page allocator. All others
+ *   keep absent what is absent.
+ * - The entry of a pageblock whose type is movable is absent, and no CPU's TLB
+ *   has it, from before the type is set until after it is another one.
+ * - Page tables of the restricted direct map are added, never freed or
+ *   replaced: a walk needs no lock.
+ * - In the kernel half of a restricted PGD the direct map's entries are those
+ *   of asi_pgd, all others are init_mm's. In the user half all are the mm's.
+ */
+#define pr_fmt(fmt) "asi: " fmt
+
+#include <linux/asi.h>
+#include <linux/bitmap.h>
+#include <linux/debugfs.h>
+#include <linux/init.h>
+#include <linux/kstrtox.h>
+#include <linux/memory_hotplug.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/pagemap.h>
+#include <linux/pgalloc.h>
+#include <linux/seq_file.h>
+#include <linux/shmem_fs.h>
+
+#include <asm/sections.h>
+#include <asm/tlbflush.h>
+
+/* === Data ================================================================= */
+
+static bool asi_wanted __initdata;
+
+/* The direct map's top-level entries: the template of all restricted PGDs. */
+static pgd_t *asi_pgd __ro_after_init;
+
+/* The direct map's slots in a PGD; nothing else has an address in them. */
+static unsigned int asi_first_slot __ro_after_init;
+static unsigned int asi_last_slot __ro_after_init;
+
+/* Orders writes to the restricted direct map's PMD entries. */
+static DEFINE_RAW_SPINLOCK(asi_lock);
+
+/* Orders who adds page tables to the restricted direct map. */
+static DEFINE_MUTEX(asi_populate_lock);
+
+/* What the page allocator had done; in PMDs, but for the flushes. */
+static atomic_long_t asi_zapped;
+static atomic_long_t asi_restored;
+static atomic_long_t asi_flushes;
+
+/* === Boot ================================================================= */
+
+static int __init asi_setup(char *str)
+{
+	return kstrtobool(str, &asi_wanted);
+}
+early_param("asi", asi_setup);
+
+/**
+ * asi_region_align() - how KASLR has to align the kernel's memory regions
+ *
+ * The direct map's top-level entries are replaced in restricted page tables, so
+ * that it must not share one with vmalloc.
+ *
+ * Context: Boot, after the command line has been parsed.
+ * Return: the alignment in bytes.
+ */
+unsigned long __init asi_region_align(void)
+{
+	return asi_wanted ? PGDIR_SIZE : PUD_SIZE;
+}
+
+static const char * __init asi_refused(void)
+{
+	if (cpu_feature_enabled(X86_FEATURE_XENPV))
+		return "a Xen PV guest does not own its page tables";
+	if (cpu_feature_enabled(X86_FEATURE_PTI))
+		return "page-table isolation is on (pti=off)";
+	if (!boot_cpu_has(X86_FEATURE_NX))
+		return "the CPU has no NX";
+	if (pageblock_order < PMD_SHIFT - PAGE_SHIFT)
+		return "pageblocks are smaller than 2 MB";
+	if (pgd_index(VMALLOC_START) <= asi_last_slot)
+		return "the direct map shares page tables with vmalloc";
+	return NULL;
+}
+
+/**
+ * asi_check_boottime() - decide whether there will be restricted page tables
+ *
+ * Context: Boot, before the direct map is made: it depends on it.
+ */
+void __init asi_check_boottime(void)
+{
+	const char *reason;
+
+	if (!asi_wanted)
+		return;
+	asi_first_slot = pgd_index(PAGE_OFFSET);
+	asi_last_slot = pgd_index(PAGE_OFFSET + DIRECT_MAP_PHYSMEM_END);
+
+	reason = asi_refused();
+	if (reason) {
+		pr_info("off: %s\n", reason);
+		return;
+	}
+	setup_force_cpu_cap(X86_FEATURE_ASI);
+
+	/*
+	 * The kernel's translations are not global. When one is flushed, other
+	 * PCIDs are marked to be flushed when they are used next, and those
+	 * that INVLPGB takes care of are not among them.
+	 */
+	setup_clear_cpu_cap(X86_FEATURE_INVLPGB);
+}
+
+/* === The restricted direct map ============================================ */
+
+static bool asi_in_direct_map(unsigned long addr)
+{
+	return addr >= PAGE_OFFSET &&
+	       addr - PAGE_OFFSET <= DIRECT_MAP_PHYSMEM_END;
+}
+
+static pmd_t *asi_walk(pgd_t *pgd, unsigned long addr)
+{
+	p4d_t *p4d;
+	pud_t *pud;
+
+	pgd += pgd_index(addr);
+	if (pgd_none(*pgd))
+		return NULL;
+	p4d = p4d_offset(pgd, addr);
+	if (p4d_none(*p4d))
+		return NULL;
+	pud = pud_offset(p4d, addr);
+	if (pud_none(*pud) || WARN_ON_ONCE(pud_leaf(*pud)))
+		return NULL;
+	return pmd_offset(pud, addr);
+}
+
+/**
+ * asi_direct_map_pmd() - find the restricted PMD entry of a direct-map address
+ * @addr: The address.
+ *
+ * Context: Any; asi_enabled() is true.
+ * Return: the entry, for good, or NULL when there never was memory so near that
+ * it has a page table.
+ */
+pmd_t *asi_direct_map_pmd(unsigned long addr)
+{
+	/* The page allocator is at work before asi_init(). */
+	if (!asi_pgd || !asi_in_direct_map(addr))
+		return NULL;
+	return asi_walk(asi_pgd, addr);
+}
+
+static pmd_t asi_init_mm_pmd(unsigned long addr)
+{
+	pmd_t *pmd = asi_walk(init_mm.pgd, addr);
+
+	return pmd ? READ_ONCE(*pmd) : __pmd(0);
+}
+
+/*
+ * Make what init_mm has for @addr the restricted entry; if it is absent, only
+ * with @restore. init_mm's is read under the lock. Whoever has changed it calls
+ * this afterwards, so the last one to come here sees the last change.
+ */
+static void asi_copy_pmd(unsigned long addr, bool restore)
+{
+	pmd_t *pmd = asi_direct_map_pmd(addr);
+	unsigned long flags;
+
+	if (!pmd)
+		return;
+	raw_spin_lock_irqsave(&asi_lock, flags);
+	if (restore || !pmd_none(*pmd))
+		set_pmd(pmd, asi_init_mm_pmd(addr));
+	raw_spin_unlock_irqrestore(&asi_lock, flags);
+}
+
+void __asi_sync_direct_map(unsigned long addr)
+{
+	/* The change may be of another mapping: kernel image, vmalloc, EFI. */
+	asi_copy_pmd(addr, false);
+}
+
+/**
+ * asi_zap_direct_map() - take memory out of the restricted direct map
+ * @pfn: First page frame, aligned to a PMD.
+ * @nr: Number of pages, a multiple of what a PMD maps.
+ *
+ * The caller flushes, by asi_flush_direct_map(), before it relies on the
+ * absence.
+ *
+ * Context: Any but NMI; asi_enabled() is true.
+ */
+void asi_zap_direct_map(unsigned long pfn, unsigned long nr)
+{
+	unsigned long addr = (unsigned long)__va(PFN_PHYS(pfn));
+	unsigned long end = addr + nr * PAGE_SIZE, flags;
+
+	VM_WARN_ON_ONCE(!IS_ALIGNED(addr | end, PMD_SIZE));
+
+	for (; addr < end; addr += PMD_SIZE) {
+		pmd_t *pmd = asi_direct_map_pmd(addr);
+
+		if (!pmd)
+			continue;
+		raw_spin_lock_irqsave(&asi_lock, flags);
+		pmd_clear(pmd);
+		raw_spin_unlock_irqrestore(&asi_lock, flags);
+		atomic_long_inc(&asi_zapped);
+	}
+}
+
+/**
+ * asi_flush_direct_map() - flush what has been zapped
+ * @pfn: First page frame.
+ * @nr: Number of pages.
+ *
+ * Context: Task context, interrupts on: sends IPIs.
+ */
+void asi_flush_direct_map(unsigned long pfn, unsigned long nr)
+{
+	unsigned long addr = (unsigned long)__va(PFN_PHYS(pfn));
+
+	flush_tlb_kernel_range(addr, addr + nr * PAGE_SIZE);
+	atomic_long_inc(&asi_flushes);
+}
+
+/**
+ * asi_restore_direct_map() - put memory back into the restricted direct map
+ * @pfn: First page frame, aligned to a PMD.
+ * @nr: Number of pages, a multiple of what a PMD maps.
+ *
+ * From then on whatever is in it can be read through restricted page tables.
+ * No flush is needed: no CPU caches an absent entry.
+ *
+ * Context: Any but NMI; asi_enabled() is true.
+ */
+void asi_restore_direct_map(unsigned long pfn, unsigned long nr)
+{
+	unsigned long addr = (unsigned long)__va(PFN_PHYS(pfn));
+	unsigned long end = addr + nr * PAGE_SIZE;
+
+	VM_WARN_ON_ONCE(!IS_ALIGNED(addr | end, PMD_SIZE));
+
+	for (; addr < end; addr += PMD_SIZE) {
+		asi_copy_pmd(addr, true);
+		atomic_long_inc(&asi_restored);
+	}
+}
+
+/* A page for a page table; none of them is ever freed. */
+static void *asi_table(void)
+{
+	return (void *)get_zeroed_page(GFP_KERNEL);
+}
+
+static int asi_populate_pmd(unsigned long addr)
+{
+	pgd_t *pgd = asi_pgd + pgd_index(addr);
+	p4d_t *p4d;
+	pud_t *pud;
+	void *table;
+
+	if (pgd_none(*pgd)) {
+		table = asi_table();
+		if (!table)
+			return -ENOMEM;
+		set_pgd(pgd, __pgd(__pa(table) | _KERNPG_TABLE));
+	}
+	p4d = p4d_offset(pgd, addr);
+	if (p4d_none(*p4d)) {
+		table = asi_table();
+		if (!table)
+			return -ENOMEM;
+		set_p4d(p4d, __p4d(__pa(table) | _KERNPG_TABLE));
+	}
+	pud = pud_offset(p4d, addr);
+	if (pud_none(*pud)) {
+		table = asi_table();
+		if (!table)
+			return -ENOMEM;
+		set_pud(pud, __pud(__pa(table) | _KERNPG_TABLE));
+	}
+	return 0;
+}
+
+/* Make page tables for @start to @end, with new entries absent. */
+static int asi_populate(u64 start, u64 end)
+{
+	unsigned long addr = (unsigned long)__va(start) & PUD_MASK;
+	unsigned long last = (unsigned long)__va(end - 1);
+	int err = 0;
+
+	guard(mutex)(&asi_populate_lock);
+	for (; addr <= last && !err; addr += PUD_SIZE)
+		err = asi_populate_pmd(addr);
+	return err;
+}
+
+/*
+ * Memory is added absent: nothing of the kernel's is in it, and what is going
+ * to be is not known yet. A failure leaves page tables behind, without entries.
+ */
+int __asi_add_memory(u64 start, u64 size)
+{
+	int err = asi_populate(start, start + size);
+
+	if (!err)
+		__asi_sync_pgds((unsigned long)__va(start),
+				(unsigned long)__va(start + size - 1));
+	return err;
+}
+
+void __asi_remove_memory(u64 start, u64 size)
+{
+	unsigned long pfn = PHYS_PFN(ALIGN_DOWN(start, PMD_SIZE));
+
+	/*
+	 * Its entries are going to be cleared in init_mm, and PTE tables below
+	 * them freed. Sections are larger than a PMD; so are the parts of them
+	 * that devices add.
+	 */
+	asi_zap_direct_map(pfn, PHYS_PFN(ALIGN(start + size, PMD_SIZE)) - pfn);
+}
+
+/* === Top-level page tables ================================================ */
+
+static bool asi_slot_in_direct_map(unsigned int slot)
+{
+	return slot >= asi_first_slot && slot <= asi_last_slot;
+}
+
+static pgd_t asi_kernel_entry(unsigned int slot)
+{
+	return asi_slot_in_direct_map(slot) ? asi_pgd[slot] :
+					      swapper_pg_dir[slot];
+}
+
+void __asi_pgd_ctor(pgd_t *pgd)
+{
+	pgd_t *restricted = asi_restricted_pgd(pgd);
+	unsigned int slot;
+
+	for (slot = KERNEL_PGD_BOUNDARY; slot < PTRS_PER_PGD; slot++)
+		restricted[slot] = asi_kernel_entry(slot);
+}
+
+/*
+ * The kernel half follows by asi_sync_pgds(), from init_mm. What the kernel
+ * sets for itself in the lower half of page tables that are not an mm's (kexec,
+ * hibernation), it marks; and init_mm's PGD has no second half to write to.
+ */
+void __asi_set_user_pgtbl(pgd_t *pgdp, pgd_t pgd)
+{
+	if (!pgdp_maps_userspace(pgdp) || (pgd_val(pgd) & _PAGE_NOPTISHADOW) ||
+	    PTR_ALIGN_DOWN(pgdp, PAGE_SIZE) == swapper_pg_dir)
+		return;
+	WRITE_ONCE(*asi_restricted_pgd(pgdp), pgd);
+}
+
+void __asi_sync_pgds(unsigned long start, unsigned long end)
+{
+	unsigned int slot, last = pgd_index(end);
+	struct ptdesc *ptdesc;
+
+	/* During boot, before asi_init(), there is nobody to be told. */
+	if (!asi_pgd)
+		return;
+	guard(spinlock)(&pgd_lock);
+	list_for_each_entry(ptdesc, &pgd_list, pt_list) {
+		pgd_t *restricted = asi_restricted_pgd(ptdesc_address(ptdesc));
+
+		for (slot = pgd_index(start); slot <= last; slot++)
+			WRITE_ONCE(restricted[slot], asi_kernel_entry(slot));
+	}
+}
+
+/*
+ * The page allocator is at work already: the types of its blocks are right. What
+ * it has no struct pages for is no user's.
+ */
+static void __init asi_init_direct_map(void)
+{
+	unsigned long pfn;
+
+	for (pfn = 0; pfn < max_pfn; pfn += pageblock_nr_pages) {
+		struct page *page = pfn_to_online_page(pfn);
+
+		if (!page || !is_migrate_movable(get_pageblock_migratetype(page)))
+			asi_restore_direct_map(pfn, pageblock_nr_pages);
+	}
+}
+
+/**
+ * asi_init() - make the restricted direct map
+ *
+ * Context: Boot: the page allocator works, no mm but init_mm exists, no other
+ *          CPU is up.
+ */
+void __init asi_init(void)
+{
+	if (!asi_enabled())
+		return;
+	asi_pgd = asi_table();
+	if (!asi_pgd || asi_populate(0, PFN_PHYS(max_pfn)))
+		panic("asi: no memory for page tables\n");
+	asi_init_direct_map();
+	pr_info("restricted page tables are made, and not used: nothing is protected\n");
+}
+
+/* === Audit ================================================================ */
+
+static enum asi_user_data asi_mapping_kind(struct address_space *mapping)
+{
+	if (shmem_mapping(mapping))
+		return ASI_SHMEM;
+	if (mapping_no_direct_map(mapping))
+		return ASI_SECRETMEM;
+	if (mapping_inaccessible(mapping))
+		return ASI_GUEST_MEMFD;
+	if (mapping->host && S_ISBLK(mapping->host->i_mode))
+		return ASI_BDEV;
+	return ASI_FILE;
+}
+
+static int asi_folio_kind(struct folio *folio)
+{
+	struct address_space *mapping;
+	int kind = -1;
+
+	if (folio_test_slab(folio) || folio_test_pgtable(folio))
+		return -1;
+	if (folio_test_hugetlb(folio))
+		return ASI_HUGETLB;
+	if (folio_test_anon(folio))
+		return ASI_ANON;
+	if (!READ_ONCE(folio->mapping) || page_has_movable_ops(&folio->page))
+		return -1;
+	/* Without its lock the folio may be truncated, and the inode freed. */
+	if (!folio_trylock(folio))
+		return ASI_BUSY;
+	mapping = folio->mapping;
+	if (mapping && !folio_test_anon(folio))
+		kind = asi_mapping_kind(mapping);
+	folio_unlock(folio);
+	return kind;
+}
+
+/*
+ * What kind of user data a page holds, -1 for none. A page that is being freed
+ * or allocated may be taken for what it was or what it will be.
+ */
+static int asi_page_kind(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+	int kind = -1;
+
+	if (!folio_try_get(folio)) {
+		if (!is_migrate_movable(get_pageblock_migratetype(page)))
+			return -1;
+		/* Frozen pages have no references; slab's are most. */
+		return PageSlab(page) ? -1 : ASI_FREE;
+	}
+	if (folio == page_folio(page))
+		kind = asi_folio_kind(folio);
+	folio_put(folio);
+	return kind;
+}
+
+static void asi_audit_page(struct asi_audit *audit, unsigned long pfn)
+{
+	struct page *page = pfn_to_online_page(pfn);
+	int kind;
+
+	audit->present++;
+	if (!page || PageReserved(page))
+		return;
+	kind = asi_page_kind(page);
+	if (kind >= 0)
+		audit->user_data[kind]++;
+}
+
+/* Which pages can be reached through a PMD entry. Swap bits mean nothing here. */
+static void asi_pmd_pages(pmd_t pmd, unsigned long *pages)
+{
+	unsigned long i;
+	pte_t *ptes;
+
+	bitmap_zero(pages, PTRS_PER_PTE);
+	if (!(pmd_flags(pmd) & _PAGE_PRESENT))
+		return;
+	if (pmd_leaf(pmd)) {
+		bitmap_fill(pages, PTRS_PER_PTE);
+		return;
+	}
+	ptes = (pte_t *)pmd_page_vaddr(pmd);
+	for (i = 0; i < PTRS_PER_PTE; i++) {
+		if (pte_flags(READ_ONCE(ptes[i])) & _PAGE_PRESENT)
+			__set_bit(i, pages);
+	}
+}
+
+static bool asi_block_is_movable(unsigned long pfn)
+{
+	struct page *page = pfn_to_online_page(pfn);
+
+	return page && is_migrate_movable(get_pageblock_migratetype(page));
+}
+
+/*
+ * Compare the restricted entry for @addr with init_mm's, and say which pages it
+ * reaches. CPA splits and collapses under pgd_lock: it is not seen between two
+ * steps, and a PTE table is not freed while it is read.
+ */
+static void asi_audit_pmd(struct asi_audit *audit, unsigned long addr,
+			  unsigned long *pages)
+{
+	unsigned long pfn = PHYS_PFN(__pa(addr));
+	bool movable = asi_block_is_movable(pfn);
+	pmd_t *pmd = asi_direct_map_pmd(addr);
+	pmd_t init, restricted;
+
+	guard(spinlock)(&pgd_lock);
+	scoped_guard(raw_spinlock_irqsave, &asi_lock) {
+		init = asi_init_mm_pmd(addr);
+		restricted = pmd ? READ_ONCE(*pmd) : __pmd(0);
+	}
+	if (!pmd_none(restricted) && !pmd_same(restricted, init))
+		audit->different++;
+	if (pmd_none(restricted) && !pmd_none(init))
+		audit->absent += PTRS_PER_PTE;
+	/* The block may have got its type before, or after, it was looked at. */
+	if (movable == asi_block_is_movable(pfn)) {
+		audit->movable += movable && !pmd_none(restricted);
+		audit->kernel += !movable && pmd_none(restricted) &&
+				 pfn_to_online_page(pfn);
+	}
+	asi_pmd_pages(restricted, pages);
+}
+
+/**
+ * asi_audit_range() - count what the restricted direct map reaches
+ * @audit: Where to add the counts.
+ * @start: First page frame, aligned to a PMD.
+ * @end: Page frame after the last.
+ *
+ * Context: May sleep.
+ */
+void asi_audit_range(struct asi_audit *audit, unsigned long start,
+		     unsigned long end)
+{
+	DECLARE_BITMAP(pages, PTRS_PER_PTE);
+	unsigned long i, pfn;
+
+	get_online_mems();
+	for (pfn = start; pfn < end; pfn += PTRS_PER_PTE) {
+		asi_audit_pmd(audit, (unsigned long)__va(PFN_PHYS(pfn)), pages);
+		/* Without the lock: to put a folio may free it. */
+		for_each_set_bit(i, pages, PTRS_PER_PTE)
+			asi_audit_page(audit, pfn + i);
+		cond_resched();
+	}
+	put_online_mems();
+}
+
+/**
+ * asi_audit_pgds() - check the kernel half of all restricted PGDs
+ * @audit: Where to add the counts.
+ *
+ * Context: May sleep.
+ */
+void asi_audit_pgds(struct asi_audit *audit)
+{
+	struct ptdesc *ptdesc;
+	unsigned int slot;
+
+	get_online_mems();
+	spin_lock(&pgd_lock);
+	list_for_each_entry(ptdesc, &pgd_list, pt_list) {
+		pgd_t *restricted = asi_restricted_pgd(ptdesc_address(ptdesc));
+
+		audit->pgds++;
+		for (slot = KERNEL_PGD_BOUNDARY; slot < PTRS_PER_PGD; slot++) {
+			if (pgd_val(restricted[slot]) !=
+			    pgd_val(asi_kernel_entry(slot)))
+				audit->wrong++;
+		}
+	}
+	spin_unlock(&pgd_lock);
+	put_online_mems();
+}
+
+static const char * const asi_user_data_names[] = {
+	[ASI_ANON]	  = "anonymous",
+	[ASI_SHMEM]	  = "shmem",
+	[ASI_SECRETMEM]	  = "secretmem",
+	[ASI_GUEST_MEMFD] = "guest_memfd",
+	[ASI_HUGETLB]	  = "hugetlb",
+	[ASI_BDEV]	  = "block_device",
+	[ASI_FILE]	  = "file",
+	[ASI_FREE]	  = "free_movable",
+	[ASI_BUSY]	  = "busy",
+};
+
+static_assert(ARRAY_SIZE(asi_user_data_names) == ASI_NR_USER_DATA);
+
+static int audit_show(struct seq_file *m, void *unused)
+{
+	struct asi_audit audit = {};
+	unsigned int kind;
+
+	asi_audit_range(&audit, 0, max_pfn);
+	asi_audit_pgds(&audit);
+
+	seq_printf(m, "pgds %lu\n", audit.pgds);
+	seq_printf(m, "wrong_pgd_entries %lu\n", audit.wrong);
+	seq_printf(m, "different_pmd_entries %lu\n", audit.different);
+	seq_printf(m, "movable_blocks_present %lu\n", audit.movable);
+	seq_printf(m, "kernel_blocks_absent %lu\n", audit.kernel);
+	seq_printf(m, "pages_absent %lu\n", audit.absent);
+	seq_printf(m, "pages_present %lu\n", audit.present);
+	for (kind = 0; kind < ASI_NR_USER_DATA; kind++)
+		seq_printf(m, "user_%s %lu\n", asi_user_data_names[kind],
+			   audit.user_data[kind]);
+	return 0;
+}
+
+DEFINE_SHOW_ATTRIBUTE(audit);
+
+/**
+ * asi_read_stats() - read the counters of the restricted direct map
+ * @stats: Where to.
+ *
+ * Context: Any.
+ */
+void asi_read_stats(struct asi_stats *stats)
+{
+	stats->zapped = atomic_long_read(&asi_zapped);
+	stats->restored = atomic_long_read(&asi_restored);
+	stats->flushes = atomic_long_read(&asi_flushes);
+}
+
+static int stats_show(struct seq_file *m, void *unused)
+{
+	struct asi_stats stats;
+
+	asi_read_stats(&stats);
+	seq_printf(m, "zapped %lu\n", stats.zapped);
+	seq_printf(m, "restored %lu\n", stats.restored);
+	seq_printf(m, "flushes %lu\n", stats.flushes);
+	return 0;
+}
+
+DEFINE_SHOW_ATTRIBUTE(stats);
+
+static int __init asi_debugfs_init(void)
+{
+	struct dentry *dir;
+
+	if (!asi_enabled())
+		return 0;
+	dir = debugfs_create_dir("asi", NULL);
+	debugfs_create_file("audit", 0400, dir, NULL, &audit_fops);
+	debugfs_create_file("stats", 0400, dir, NULL, &stats_fops);
+	return 0;
+}
+late_initcall(asi_debugfs_init);

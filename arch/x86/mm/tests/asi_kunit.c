@@ -1,0 +1,768 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit suite of Address Space Isolation's page tables. The numbers A3 to A8
+ * are those of the conditions in Documentation/arch/x86/asi.rst. What is
+ * checked is checked on the real page tables.
+ */
+#include <kunit/test.h>
+#include <linux/asi.h>
+#include <linux/delay.h>
+#include <linux/file.h>
+#include <linux/kthread.h>
+#include <linux/mm.h>
+#include <linux/pgalloc.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/set_memory.h>
+#include <linux/shmem_fs.h>
+
+#include <asm/ephmap.h>
+#include <asm/sections.h>
+#include <asm/tlbflush.h>
+
+#define BLOCK_ORDER	PMD_ORDER
+#define BLOCK_PAGES	PTRS_PER_PTE
+
+/* === Helpers ============================================================== */
+
+struct block {
+	struct page *page;
+	unsigned long addr;
+};
+
+static void free_block(void *data)
+{
+	struct block *block = data;
+
+	/* As the page allocator gave it. */
+	asi_restore_direct_map(page_to_pfn(block->page), BLOCK_PAGES);
+	set_memory_nx(block->addr, BLOCK_PAGES);
+	set_memory_rw(block->addr, BLOCK_PAGES);
+	__free_pages(block->page, BLOCK_ORDER);
+}
+
+/* What a PMD maps, of kernel memory, present in the restricted direct map. */
+static struct block *test_block(struct kunit *test)
+{
+	struct block *block = kunit_kzalloc(test, sizeof(*block), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, block);
+	block->page = alloc_pages(GFP_KERNEL, BLOCK_ORDER);
+	if (!block->page)
+		kunit_skip(test, "no free memory in one piece");
+	block->addr = (unsigned long)page_address(block->page);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, free_block, block));
+	return block;
+}
+
+static pmd_t restricted(struct block *block)
+{
+	pmd_t *pmd = asi_direct_map_pmd(block->addr);
+
+	return pmd ? READ_ONCE(*pmd) : __pmd(0);
+}
+
+/* Present, and equal to init_mm's entry. */
+static bool same(struct block *block)
+{
+	pmd_t init = READ_ONCE(*pmd_off_k(block->addr));
+
+	return !pmd_none(init) && pmd_same(init, restricted(block));
+}
+
+static pte_t restricted_pte(struct block *block, unsigned int page)
+{
+	pmd_t pmd = restricted(block);
+
+	if (pmd_none(pmd) || pmd_leaf(pmd))
+		return __pte(0);
+	return ptep_get((pte_t *)pmd_page_vaddr(pmd) + page);
+}
+
+static struct asi_audit audit_block(struct block *block)
+{
+	unsigned long pfn = page_to_pfn(block->page);
+	struct asi_audit audit = {};
+
+	asi_audit_range(&audit, pfn, pfn + BLOCK_PAGES);
+	return audit;
+}
+
+static bool maps_large(struct block *block)
+{
+	return pmd_leaf(restricted(block));
+}
+
+static void need_large_pages(struct kunit *test, struct block *block)
+{
+	if (!maps_large(block))
+		kunit_skip(test, "the direct map has no large page here");
+}
+
+/* === A3: absent or equal ================================================== */
+
+static void a3_all_absent_or_equal(struct kunit *test)
+{
+	struct asi_audit audit = {};
+
+	asi_audit_range(&audit, 0, max_pfn);
+	KUNIT_EXPECT_GT(test, audit.present, 0);
+	KUNIT_EXPECT_EQ(test, audit.different, 0);
+}
+
+static void a3_large_page_changes(struct kunit *test)
+{
+	struct block *block = test_block(test);
+
+	need_large_pages(test, block);
+	KUNIT_EXPECT_TRUE(test, same(block));
+	KUNIT_ASSERT_EQ(test, set_memory_ro(block->addr, BLOCK_PAGES), 0);
+	KUNIT_EXPECT_TRUE(test, maps_large(block));
+	KUNIT_EXPECT_TRUE(test, same(block));
+	KUNIT_EXPECT_FALSE(test, pmd_write(restricted(block)));
+	KUNIT_ASSERT_EQ(test, set_memory_rw(block->addr, BLOCK_PAGES), 0);
+	KUNIT_EXPECT_TRUE(test, maps_large(block));
+	KUNIT_EXPECT_TRUE(test, same(block));
+}
+
+static void a3_split_and_collapse(struct kunit *test)
+{
+	struct block *block = test_block(test);
+
+	need_large_pages(test, block);
+	KUNIT_ASSERT_EQ(test, set_memory_ro(block->addr + PAGE_SIZE, 1), 0);
+	KUNIT_EXPECT_FALSE(test, maps_large(block));
+	KUNIT_EXPECT_TRUE(test, same(block));
+	KUNIT_EXPECT_TRUE(test, pte_write(restricted_pte(block, 0)));
+	KUNIT_EXPECT_FALSE(test, pte_write(restricted_pte(block, 1)));
+
+	/* As execmem does with a large page of text. */
+	KUNIT_ASSERT_EQ(test, set_memory_rox(block->addr, BLOCK_PAGES), 0);
+	KUNIT_EXPECT_TRUE(test, maps_large(block));
+	KUNIT_EXPECT_TRUE(test, same(block));
+}
+
+/* What set_direct_map_*() takes away, nobody else reaches either. */
+static void a3_set_direct_map(struct kunit *test)
+{
+	struct block *block = test_block(test);
+	struct page *page = block->page + 5;
+	unsigned long addr = block->addr + 5 * PAGE_SIZE;
+
+	KUNIT_EXPECT_EQ(test, audit_block(block).present, BLOCK_PAGES);
+	KUNIT_ASSERT_EQ(test, set_direct_map_invalid_noflush(page), 0);
+	flush_tlb_kernel_range(addr, addr + PAGE_SIZE);
+	KUNIT_EXPECT_TRUE(test, same(block));
+	KUNIT_EXPECT_EQ(test, audit_block(block).present, BLOCK_PAGES - 1);
+	KUNIT_ASSERT_EQ(test, set_direct_map_default_noflush(page), 0);
+	KUNIT_EXPECT_TRUE(test, same(block));
+	KUNIT_EXPECT_EQ(test, audit_block(block).present, BLOCK_PAGES);
+}
+
+static void a3_absent_stays_absent(struct kunit *test)
+{
+	struct block *block = test_block(test);
+	unsigned long pfn = page_to_pfn(block->page);
+
+	asi_zap_direct_map(pfn, BLOCK_PAGES);
+	KUNIT_EXPECT_EQ(test, audit_block(block).present, 0);
+	KUNIT_EXPECT_EQ(test, audit_block(block).absent, BLOCK_PAGES);
+	KUNIT_ASSERT_EQ(test, set_memory_ro(block->addr, 1), 0);
+	KUNIT_EXPECT_TRUE(test, pmd_none(restricted(block)));
+	KUNIT_ASSERT_EQ(test, set_memory_rox(block->addr, BLOCK_PAGES), 0);
+	KUNIT_EXPECT_TRUE(test, pmd_none(restricted(block)));
+
+	/* It comes back as init_mm has it now. */
+	asi_restore_direct_map(pfn, BLOCK_PAGES);
+	KUNIT_EXPECT_TRUE(test, same(block));
+	KUNIT_EXPECT_FALSE(test, maps_large(block) &&
+			   pmd_write(restricted(block)));
+}
+
+static int change_attributes(void *data)
+{
+	struct block *block = data;
+
+	while (!kthread_should_stop()) {
+		set_memory_ro(block->addr + PAGE_SIZE, 1);
+		set_memory_rox(block->addr, BLOCK_PAGES);
+		set_memory_nx(block->addr, BLOCK_PAGES);
+		set_memory_rw(block->addr, BLOCK_PAGES);
+	}
+	return 0;
+}
+
+static int change_presence(void *data)
+{
+	struct block *block = data;
+	unsigned long pfn = page_to_pfn(block->page);
+
+	while (!kthread_should_stop()) {
+		asi_zap_direct_map(pfn, BLOCK_PAGES);
+		cond_resched();
+		asi_restore_direct_map(pfn, BLOCK_PAGES);
+		cond_resched();
+	}
+	return 0;
+}
+
+static void stop_thread(void *thread)
+{
+	kthread_stop(thread);
+}
+
+static void run_thread(struct kunit *test, int (*fn)(void *), void *data)
+{
+	struct task_struct *thread = kthread_run(fn, data, "asi-kunit");
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, thread);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, stop_thread, thread));
+}
+
+/* Splits, collapses and changes of presence at once, watched. */
+static void a3_races(struct kunit *test)
+{
+	struct block *block = test_block(test);
+	unsigned long different = 0, present = 0, absent = 0;
+	unsigned long end = jiffies + 2 * HZ;
+
+	run_thread(test, change_attributes, block);
+	run_thread(test, change_presence, block);
+	while (time_before(jiffies, end)) {
+		struct asi_audit audit = audit_block(block);
+
+		different += audit.different;
+		present += !!audit.present;
+		absent += !!audit.absent;
+		cond_resched();
+	}
+	KUNIT_EXPECT_EQ(test, different, 0);
+	/* There was something to watch. */
+	KUNIT_EXPECT_GT(test, present, 0);
+	KUNIT_EXPECT_GT(test, absent, 0);
+}
+
+/* Memory that is added has page tables in all mms before it has a direct map. */
+static void a3_added_memory_is_absent(struct kunit *test)
+{
+	/* 8 TB from here no machine this runs on has any. */
+	u64 start = ALIGN(PFN_PHYS(max_pfn), PUD_SIZE) + SZ_8T;
+	unsigned long addr = (unsigned long)__va(start);
+	unsigned int slot = pgd_index(addr);
+	struct asi_audit audit = {};
+	struct mm_struct *mm;
+	pgd_t entry;
+
+	if (start + PUD_SIZE > DIRECT_MAP_PHYSMEM_END)
+		kunit_skip(test, "the direct map has no room");
+	mm = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	KUNIT_EXPECT_EQ(test, asi_add_memory(start, PUD_SIZE), 0);
+	entry = asi_restricted_pgd(mm->pgd)[slot];
+	mmdrop(mm);
+
+	KUNIT_EXPECT_NE(test, pgd_val(entry), 0);
+	KUNIT_ASSERT_NOT_NULL(test, asi_direct_map_pmd(addr));
+	KUNIT_EXPECT_TRUE(test, pmd_none(*asi_direct_map_pmd(addr)));
+	asi_audit_pgds(&audit);
+	KUNIT_EXPECT_EQ(test, audit.wrong, 0);
+}
+
+/* No PTE table is reached through an entry of memory that is removed. */
+static void a3_removed_memory_is_absent(struct kunit *test)
+{
+	struct block *block = test_block(test);
+
+	asi_remove_memory(__pa(block->addr), PMD_SIZE);
+	KUNIT_EXPECT_TRUE(test, pmd_none(restricted(block)));
+}
+
+/* === A4, A5: the sides of the page allocator ============================== */
+
+#define NR_BLOCKS	64
+
+struct blocks {
+	struct page *pages[NR_BLOCKS];
+	unsigned int nr;
+};
+
+static void free_blocks(void *data)
+{
+	struct blocks *blocks = data;
+
+	while (blocks->nr)
+		__free_pages(blocks->pages[--blocks->nr], BLOCK_ORDER);
+}
+
+static struct page *alloc_block(gfp_t gfp)
+{
+	return alloc_pages(gfp | __GFP_NOWARN | __GFP_NORETRY | __GFP_THISNODE,
+			   BLOCK_ORDER);
+}
+
+static struct blocks *test_blocks(struct kunit *test, gfp_t gfp)
+{
+	struct blocks *blocks = kunit_kzalloc(test, sizeof(*blocks), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, blocks);
+	while (blocks->nr < NR_BLOCKS) {
+		struct page *page = alloc_block(gfp);
+
+		if (!page)
+			break;
+		blocks->pages[blocks->nr++] = page;
+	}
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, free_blocks, blocks));
+	if (blocks->nr < NR_BLOCKS)
+		kunit_skip(test, "not enough free memory");
+	return blocks;
+}
+
+static struct blocks *copy_of(struct kunit *test, struct blocks *blocks)
+{
+	struct blocks *copy = kunit_kmalloc(test, sizeof(*copy), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, copy);
+	*copy = *blocks;
+	return copy;
+}
+
+static bool in_blocks(struct blocks *blocks, struct page *page)
+{
+	unsigned int i;
+
+	for (i = 0; i < blocks->nr; i++) {
+		if (blocks->pages[i] == page)
+			return true;
+	}
+	return false;
+}
+
+/* How many of the PMD entries for a run of pages are present. */
+static unsigned int nr_present(struct page *page, unsigned int order)
+{
+	unsigned long pfn = ALIGN_DOWN(page_to_pfn(page), BLOCK_PAGES);
+	unsigned long end = page_to_pfn(page) + (1UL << order);
+	unsigned int nr = 0;
+
+	for (; pfn < end; pfn += BLOCK_PAGES)
+		nr += !pmd_none(*asi_direct_map_pmd((unsigned long)__va(PFN_PHYS(pfn))));
+	return nr;
+}
+
+static void a4_all_movable_is_absent(struct kunit *test)
+{
+	struct asi_audit audit = {};
+
+	asi_audit_range(&audit, 0, max_pfn);
+	KUNIT_EXPECT_EQ(test, audit.movable, 0);
+	KUNIT_EXPECT_EQ(test, audit.user_data[ASI_ANON], 0);
+	KUNIT_EXPECT_EQ(test, audit.user_data[ASI_FREE], 0);
+	KUNIT_EXPECT_GT(test, audit.absent, 0);
+}
+
+static void a4_pages_are_on_their_side(struct kunit *test)
+{
+	static const gfp_t gfps[] = {
+		GFP_KERNEL, GFP_KERNEL | __GFP_RECLAIMABLE, GFP_ATOMIC,
+		GFP_HIGHUSER_MOVABLE,
+	};
+	unsigned int i, order, present, all;
+
+	for (i = 0; i < ARRAY_SIZE(gfps); i++) {
+		for (order = 0; order <= MAX_PAGE_ORDER; order++) {
+			struct page *page = alloc_pages(gfps[i] | __GFP_NOWARN |
+							__GFP_NORETRY, order);
+
+			if (!page)
+				continue;
+			present = nr_present(page, order);
+			all = DIV_ROUND_UP(1UL << order, BLOCK_PAGES);
+			__free_pages(page, order);
+			KUNIT_EXPECT_EQ_MSG(test, present,
+					    gfps[i] & __GFP_MOVABLE ? 0 : all,
+					    "order %u, gfp %pGg", order, &gfps[i]);
+		}
+	}
+}
+
+/* What was reserved during boot: the kernel itself, and its struct pages. */
+static void a4_boot_memory_is_present(struct kunit *test)
+{
+	unsigned long addr;
+
+	for (addr = (unsigned long)_text; addr < (unsigned long)_end;
+	     addr += PAGE_SIZE) {
+		struct page *page = phys_to_page(__pa_symbol(addr));
+
+		if (!nr_present(page, 0)) {
+			KUNIT_FAIL(test, "%pS is absent", (void *)addr);
+			break;
+		}
+	}
+	KUNIT_EXPECT_EQ(test, nr_present(virt_to_page(init_mm.pgd), 0), 1);
+}
+
+#define PATTERN 0x5ec7e7da7a5ec7e7UL
+
+static unsigned long find_pattern(struct page *page)
+{
+	unsigned long i, nr = 0, *word = page_address(page);
+
+	for (i = 0; i < BLOCK_PAGES * PAGE_SIZE / sizeof(long); i++)
+		nr += word[i] == PATTERN;
+	return nr;
+}
+
+/* What users leave in their memory is gone before the kernel gets it. */
+static void a4_zeroed_towards_the_kernel(struct kunit *test)
+{
+	struct blocks *user = test_blocks(test, GFP_HIGHUSER_MOVABLE);
+	struct blocks *old = copy_of(test, user);
+	unsigned int crossed = 0, absent = 0;
+	struct page *page, *next;
+	unsigned long found = 0;
+	unsigned int i;
+	LIST_HEAD(list);
+
+	for (i = 0; i < user->nr; i++)
+		memset64(page_address(user->pages[i]), PATTERN,
+			 BLOCK_PAGES * PAGE_SIZE / sizeof(u64));
+	free_blocks(user);
+
+	/* The kernel has free blocks of its own. Until they are used up: */
+	while (crossed < NR_BLOCKS / 4) {
+		page = alloc_block(GFP_KERNEL);
+		if (!page)
+			break;
+		list_add(&page->lru, &list);
+		crossed += in_blocks(old, page);
+		found += find_pattern(page);
+		absent += !nr_present(page, BLOCK_ORDER);
+	}
+	list_for_each_entry_safe(page, next, &list, lru)
+		__free_pages(page, BLOCK_ORDER);
+
+	KUNIT_EXPECT_GT(test, crossed, 0);
+	KUNIT_EXPECT_EQ(test, absent, 0);
+	KUNIT_EXPECT_EQ(test, found, 0);
+}
+
+/* What becomes the users' was absent, and flushed, before they got it. */
+static void a4_flushed_towards_users(struct kunit *test)
+{
+	struct blocks *kernel = test_blocks(test, GFP_KERNEL);
+	struct blocks *old = copy_of(test, kernel);
+	unsigned int crossed = 0, present = 0;
+	struct asi_stats before, after;
+	struct page *page, *next;
+	LIST_HEAD(list);
+
+	free_blocks(kernel);
+	asi_read_stats(&before);
+	/* Users have memory of their own. Until they need the kernel's: */
+	while (crossed < NR_BLOCKS / 4) {
+		page = alloc_block(GFP_HIGHUSER_MOVABLE);
+		if (!page)
+			break;
+		list_add(&page->lru, &list);
+		crossed += in_blocks(old, page);
+		present += nr_present(page, BLOCK_ORDER);
+	}
+	asi_read_stats(&after);
+	list_for_each_entry_safe(page, next, &list, lru)
+		__free_pages(page, BLOCK_ORDER);
+
+	KUNIT_EXPECT_GT(test, crossed, 0);
+	KUNIT_EXPECT_EQ(test, present, 0);
+	KUNIT_EXPECT_GE(test, after.zapped - before.zapped, crossed);
+	KUNIT_EXPECT_GE(test, after.flushes - before.flushes, crossed);
+}
+
+/* Who cannot wait for other CPUs gets no memory that they may still reach. */
+static void a4_no_crossing_without_ipis(struct kunit *test)
+{
+	struct blocks *kernel = test_blocks(test, GFP_KERNEL);
+	struct blocks *old = copy_of(test, kernel);
+	unsigned int crossed = 0, present = 0, nr = 0;
+	struct page *page, *next;
+	LIST_HEAD(list);
+
+	free_blocks(kernel);
+	do {
+		local_irq_disable();
+		page = alloc_block(GFP_NOWAIT | __GFP_MOVABLE);
+		local_irq_enable();
+		if (!page)
+			break;
+		list_add(&page->lru, &list);
+		crossed += in_blocks(old, page);
+		present += nr_present(page, BLOCK_ORDER);
+		nr++;
+	} while (!crossed);
+	list_for_each_entry_safe(page, next, &list, lru)
+		__free_pages(page, BLOCK_ORDER);
+
+	KUNIT_EXPECT_GT(test, nr, 0);
+	KUNIT_EXPECT_EQ(test, crossed, 0);
+	KUNIT_EXPECT_EQ(test, present, 0);
+}
+
+/* Nobody can wait here, and all have their pages. */
+static void a5_atomic_allocations(struct kunit *test)
+{
+	const unsigned int nr = SZ_16M >> PAGE_SHIFT;
+	unsigned int i, failed = 0, absent = 0;
+	LIST_HEAD(list);
+	struct page *page, *next;
+
+	for (i = 0; i < nr; i++) {
+		page = alloc_page(GFP_ATOMIC | __GFP_NOWARN);
+		if (!page) {
+			failed++;
+			continue;
+		}
+		absent += !nr_present(page, 0);
+		list_add(&page->lru, &list);
+	}
+	list_for_each_entry_safe(page, next, &list, lru)
+		__free_page(page);
+	KUNIT_EXPECT_EQ(test, failed, 0);
+	KUNIT_EXPECT_EQ(test, absent, 0);
+}
+
+/* Users that take all they can get leave blocks for those who cannot wait. */
+static void a5_blocks_are_left_for_the_kernel(struct kunit *test)
+{
+	unsigned long blocks = 0, reserve = 0;
+	struct page *page, *next;
+	LIST_HEAD(list);
+
+	if (nr_online_nodes == 1)
+		kunit_skip(test, "everybody would be out of memory");
+	while ((page = alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_THISNODE |
+				  __GFP_NORETRY | __GFP_NOWARN)))
+		list_add(&page->lru, &list);
+	if (!list_empty(&list)) {
+		struct zone *zone = page_zone(list_first_entry(&list, struct page,
+							       lru));
+
+		blocks = zone_page_state(zone, NR_FREE_PAGES_BLOCKS);
+		reserve = ALIGN(min_wmark_pages(zone), BLOCK_PAGES);
+	}
+	list_for_each_entry_safe(page, next, &list, lru)
+		__free_page(page);
+	KUNIT_EXPECT_GT(test, reserve, 0);
+	KUNIT_EXPECT_GE(test, blocks, reserve);
+}
+
+/* === A8: top-level entries ================================================ */
+
+static void a8_user_entries_appear(struct kunit *test)
+{
+	const unsigned long addr = TASK_SIZE_MAX / 2;
+	unsigned int slot = pgd_index(addr);
+	pgd_t before, entry, during, after;
+	struct mm_struct *mm = mm_alloc();
+	p4d_t *p4d;
+	pud_t *pud;
+	pgd_t *pgd;
+
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	pgd = pgd_offset(mm, addr);
+	before = asi_restricted_pgd(mm->pgd)[slot];
+	p4d = p4d_alloc(mm, pgd, addr);
+	pud = p4d ? pud_alloc(mm, p4d, addr) : NULL;
+	entry = READ_ONCE(*pgd);
+	during = asi_restricted_pgd(mm->pgd)[slot];
+
+	/* As free_pgd_range() does. */
+	if (pud) {
+		pud = pud_offset(p4d, 0);
+		p4d_clear(p4d);
+		pud_free(mm, pud);
+		mm_dec_nr_puds(mm);
+	}
+	if (p4d && pgtable_l5_enabled()) {
+		p4d = p4d_offset(pgd, 0);
+		pgd_clear(pgd);
+		p4d_free(mm, p4d);
+	}
+	after = asi_restricted_pgd(mm->pgd)[slot];
+	mmdrop(mm);
+
+	KUNIT_EXPECT_EQ(test, pgd_val(before), 0);
+	KUNIT_EXPECT_NE(test, pgd_val(entry), 0);
+	KUNIT_EXPECT_EQ(test, pgd_val(during), pgd_val(entry));
+	KUNIT_EXPECT_EQ(test, pgd_val(after), 0);
+}
+
+static unsigned int differing_user_entries(struct mm_struct *mm)
+{
+	pgd_t *other = asi_restricted_pgd(mm->pgd);
+	unsigned int slot, nr = 0;
+
+	mmap_write_lock(mm);
+	spin_lock(&mm->page_table_lock);
+	for (slot = 0; slot < KERNEL_PGD_BOUNDARY; slot++)
+		nr += pgd_val(mm->pgd[slot]) != pgd_val(other[slot]);
+	spin_unlock(&mm->page_table_lock);
+	mmap_write_unlock(mm);
+	return nr;
+}
+
+/* The real ones, when the suite is run again after boot. */
+static void a8_user_half_of_processes(struct kunit *test)
+{
+	unsigned int checked = 0, differing = 0, pid;
+	struct task_struct *task;
+	struct mm_struct *mm;
+
+	for (pid = 1; pid < 1000; pid++) {
+		rcu_read_lock();
+		task = find_task_by_pid_ns(pid, &init_pid_ns);
+		if (task)
+			get_task_struct(task);
+		rcu_read_unlock();
+		if (!task)
+			continue;
+		mm = get_task_mm(task);
+		put_task_struct(task);
+		if (!mm)
+			continue;
+		differing += differing_user_entries(mm);
+		mmput(mm);
+		checked++;
+	}
+	if (!checked)
+		kunit_skip(test, "no processes yet");
+	KUNIT_EXPECT_EQ(test, differing, 0);
+}
+
+static void kernel_half(struct kunit *test)
+{
+	unsigned int slot, direct_map = pgd_index(PAGE_OFFSET);
+	unsigned int ephmap = pgd_index(EPHMAP_BASE_ADDR);
+	struct mm_struct *mm = mm_alloc();
+	pgd_t *pgd;
+
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	pgd = asi_restricted_pgd(mm->pgd);
+	/* Its own direct map ... */
+	KUNIT_EXPECT_NE(test, pgd_val(pgd[direct_map]), 0);
+	KUNIT_EXPECT_NE(test, pgd_val(pgd[direct_map]),
+			pgd_val(init_mm.pgd[direct_map]));
+	/* ... nobody's windows, and all else as init_mm. */
+	if (!pgtable_l5_enabled())
+		KUNIT_EXPECT_EQ(test, pgd_val(pgd[ephmap]), 0);
+	for (slot = pgd_index(VMALLOC_START); slot < PTRS_PER_PGD; slot++)
+		KUNIT_EXPECT_EQ(test, pgd_val(pgd[slot]),
+				pgd_val(init_mm.pgd[slot]));
+	mmdrop(mm);
+}
+
+static void all_kernel_halves(struct kunit *test)
+{
+	struct asi_audit audit = {};
+
+	asi_audit_pgds(&audit);
+	KUNIT_EXPECT_GT(test, audit.pgds, 0);
+	KUNIT_EXPECT_EQ(test, audit.wrong, 0);
+}
+
+/* A global translation would outlive the switch of address spaces. */
+static void no_global_mappings(struct kunit *test)
+{
+	struct block *block = test_block(test);
+	pmd_t pmd = restricted(block);
+
+	KUNIT_EXPECT_FALSE(test, pmd_leaf(pmd) &&
+			   (pmd_flags(pmd) & _PAGE_GLOBAL));
+	KUNIT_EXPECT_FALSE(test, pgprot_val(PAGE_KERNEL) & _PAGE_GLOBAL);
+}
+
+/* === The audit ============================================================ */
+
+static void audit_finds_user_data(struct kunit *test)
+{
+	struct asi_audit seen = {}, hidden = {};
+	unsigned long pfn, start;
+	struct file *file;
+	struct page *page;
+	bool present;
+
+	file = shmem_kernel_file_setup("asi-kunit", PAGE_SIZE, EMPTY_VMA_FLAGS);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, file);
+	page = shmem_read_mapping_page(file->f_mapping, 0);
+	if (IS_ERR(page)) {
+		fput(file);
+		KUNIT_FAIL_AND_ABORT(test, "no page: %ld", PTR_ERR(page));
+	}
+	pfn = page_to_pfn(page);
+	start = ALIGN_DOWN(pfn, BLOCK_PAGES);
+	present = !pmd_none(*asi_direct_map_pmd((unsigned long)__va(PFN_PHYS(start))));
+
+	asi_restore_direct_map(start, BLOCK_PAGES);
+	asi_audit_range(&seen, start, start + BLOCK_PAGES);
+	asi_zap_direct_map(start, BLOCK_PAGES);
+	asi_audit_range(&hidden, start, start + BLOCK_PAGES);
+	if (present)
+		asi_restore_direct_map(start, BLOCK_PAGES);
+	put_page(page);
+	fput(file);
+
+	KUNIT_EXPECT_GT(test, seen.present, 0);
+	KUNIT_EXPECT_GE(test, seen.user_data[ASI_SHMEM], 1);
+	KUNIT_EXPECT_EQ(test, hidden.present, 0);
+	KUNIT_EXPECT_EQ(test, hidden.absent, BLOCK_PAGES);
+	KUNIT_EXPECT_EQ(test, hidden.user_data[ASI_SHMEM], 0);
+}
+
+/* === Suite ================================================================ */
+
+static int asi_test_init(struct kunit *test)
+{
+	if (!asi_enabled())
+		kunit_skip(test, "asi=off");
+	return 0;
+}
+
+static struct kunit_case asi_cases[] = {
+	KUNIT_CASE(a3_all_absent_or_equal),
+	KUNIT_CASE(a3_large_page_changes),
+	KUNIT_CASE(a3_split_and_collapse),
+	KUNIT_CASE(a3_set_direct_map),
+	KUNIT_CASE(a3_absent_stays_absent),
+	KUNIT_CASE_SLOW(a3_races),
+	KUNIT_CASE(a3_added_memory_is_absent),
+	KUNIT_CASE(a3_removed_memory_is_absent),
+	KUNIT_CASE(a4_all_movable_is_absent),
+	KUNIT_CASE(a4_pages_are_on_their_side),
+	KUNIT_CASE(a4_boot_memory_is_present),
+	KUNIT_CASE(a4_zeroed_towards_the_kernel),
+	KUNIT_CASE(a4_flushed_towards_users),
+	KUNIT_CASE(a4_no_crossing_without_ipis),
+	KUNIT_CASE(a5_atomic_allocations),
+	KUNIT_CASE_SLOW(a5_blocks_are_left_for_the_kernel),
+	KUNIT_CASE(a8_user_entries_appear),
+	KUNIT_CASE(a8_user_half_of_processes),
+	KUNIT_CASE(kernel_half),
+	KUNIT_CASE(all_kernel_halves),
+	KUNIT_CASE(no_global_mappings),
+	KUNIT_CASE(audit_finds_user_data),
+	{}
+};
+
+static struct kunit_suite asi_suite = {
+	.name = "asi",
+	.init = asi_test_init,
+	.test_cases = asi_cases,
+};
+
+kunit_test_suites(&asi_suite);
+
+MODULE_DESCRIPTION("KUnit tests of Address Space Isolation");
+MODULE_LICENSE("GPL");
