@@ -89,7 +89,7 @@ reached=
 tables=0
 reads=0
 end=$(($(date +%s) + seconds))
-while [ "$(date +%s)" -lt $end ]; do
+while [ "$(date +%s)" -lt $end ] || [ $reads -lt 5 ]; do
 	state=$(cat $audit)
 	reads=$((reads + 1))
 	for kind in $kinds; do

@@ -17,6 +17,9 @@
  *   has it, from before the type is set until after it is another one.
  * - Page tables of the restricted direct map are added, never freed or
  *   replaced: a walk needs no lock.
+ * - asi_cpu::restricted is true from before a CPU loads restricted page tables
+ *   until after it loads others. Exceptions that come with interrupts off leave
+ *   both as they were.
  * - In the kernel half of a restricted PGD the direct map's entries are those
  *   of asi_pgd, all others are init_mm's. In the user half all are the mm's.
  */
@@ -25,8 +28,10 @@
 #include <linux/asi.h>
 #include <linux/bitmap.h>
 #include <linux/debugfs.h>
+#include <linux/hash.h>
 #include <linux/init.h>
 #include <linux/kstrtox.h>
+#include <linux/kvm_types.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
@@ -37,6 +42,10 @@
 
 #include <asm/sections.h>
 #include <asm/tlbflush.h>
+#include <asm/trap_pf.h>
+
+#define CREATE_TRACE_POINTS
+#include <asm/trace/asi.h>
 
 /* === Data ================================================================= */
 
@@ -59,6 +68,8 @@ static DEFINE_MUTEX(asi_populate_lock);
 static atomic_long_t asi_zapped;
 static atomic_long_t asi_restored;
 static atomic_long_t asi_flushes;
+
+DEFINE_PER_CPU_ALIGNED(struct asi_cpu, asi_cpu);
 
 /* === Boot ================================================================= */
 
@@ -84,12 +95,16 @@ unsigned long __init asi_region_align(void)
 
 static const char * __init asi_refused(void)
 {
+	BUILD_BUG_ON(TLB_NR_DYN_ASIDS >= BITS_PER_LONG);
+
 	if (cpu_feature_enabled(X86_FEATURE_XENPV))
 		return "a Xen PV guest does not own its page tables";
 	if (cpu_feature_enabled(X86_FEATURE_PTI))
 		return "page-table isolation is on (pti=off)";
 	if (!boot_cpu_has(X86_FEATURE_NX))
 		return "the CPU has no NX";
+	if (debug_pagealloc_enabled())
+		return "debug_pagealloc is on";
 	if (pageblock_order < PMD_SHIFT - PAGE_SHIFT)
 		return "pageblocks are smaller than 2 MB";
 	if (pgd_index(VMALLOC_START) <= asi_last_slot)
@@ -128,7 +143,7 @@ void __init asi_check_boottime(void)
 
 /* === The restricted direct map ============================================ */
 
-static bool asi_in_direct_map(unsigned long addr)
+static __always_inline bool asi_in_direct_map(unsigned long addr)
 {
 	return addr >= PAGE_OFFSET &&
 	       addr - PAGE_OFFSET <= DIRECT_MAP_PHYSMEM_END;
@@ -393,17 +408,30 @@ void __asi_sync_pgds(unsigned long start, unsigned long end)
 }
 
 /*
- * The page allocator is at work already: the types of its blocks are right. What
- * it has no struct pages for is no user's.
+ * Whether a block is of a sensitive type. What has no struct pages is no user's.
+ * A block may be in no zone by one of its ends: page frame 0 is in none.
  */
+static bool asi_block_is_movable(unsigned long pfn)
+{
+	unsigned long ends[] = { pfn, pfn + pageblock_nr_pages - 1 };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(ends); i++) {
+		struct page *page = pfn_to_online_page(ends[i]);
+
+		if (page && zone_spans_pfn(page_zone(page), ends[i]))
+			return is_migrate_movable(get_pageblock_migratetype(page));
+	}
+	return false;
+}
+
+/* The page allocator is at work already: the types of its blocks are right. */
 static void __init asi_init_direct_map(void)
 {
 	unsigned long pfn;
 
 	for (pfn = 0; pfn < max_pfn; pfn += pageblock_nr_pages) {
-		struct page *page = pfn_to_online_page(pfn);
-
-		if (!page || !is_migrate_movable(get_pageblock_migratetype(page)))
+		if (!asi_block_is_movable(pfn))
 			asi_restore_direct_map(pfn, pageblock_nr_pages);
 	}
 }
@@ -422,7 +450,169 @@ void __init asi_init(void)
 	if (!asi_pgd || asi_populate(0, PFN_PHYS(max_pfn)))
 		panic("asi: no memory for page tables\n");
 	asi_init_direct_map();
-	pr_info("restricted page tables are made, and not used: nothing is protected\n");
+	pr_info("on, without flushes when it is left, and without a domain for guests\n");
+}
+
+/* === Transitions ========================================================== */
+
+/*
+ * Load CR3 with @cr3, which is not restricted, or with its restricted
+ * counterpart. Where it would not flush (CR3_NOFLUSH) it does all the same if
+ * that was left to do, also by an NMI that comes just now.
+ */
+static __always_inline void asi_load_cr3(unsigned long cr3, bool restricted)
+{
+	unsigned long pcid = BIT(cr3 & ASI_KPCID_MASK);
+
+	if (restricted) {
+		cr3 = asi_restricted_cr3(cr3);
+		this_cpu_write(asi_cpu.restricted, true);
+	}
+	do {
+		if (this_cpu_read(asi_cpu.flush[restricted]) & pcid) {
+			this_cpu_and(asi_cpu.flush[restricted], ~pcid);
+			this_cpu_inc(asi_cpu.late);
+			cr3 &= ~CR3_NOFLUSH;
+		}
+		native_write_cr3(cr3);
+	} while (unlikely(this_cpu_read(asi_cpu.flush[restricted]) & pcid));
+	if (!restricted)
+		this_cpu_write(asi_cpu.restricted, false);
+}
+
+/*
+ * CR3 as it would be if it were not restricted. With PCIDs to load it flushes
+ * nothing.
+ */
+static __always_inline unsigned long asi_unrestricted_cr3(unsigned long cr3)
+{
+	cr3 &= ~(ASI_CR3_TABLE | ASI_CR3_PCID);
+	if (cpu_feature_enabled(X86_FEATURE_PCID))
+		cr3 |= CR3_NOFLUSH;
+	return cr3;
+}
+
+noinstr void __asi_enter(void)
+{
+	asi_load_cr3(asi_unrestricted_cr3(__native_read_cr3()), true);
+	this_cpu_inc(asi_cpu.enters);
+}
+
+noinstr void __asi_exit(void)
+{
+	asi_load_cr3(asi_unrestricted_cr3(__native_read_cr3()), false);
+}
+
+/**
+ * asi_exit() - leave the restricted address space
+ *
+ * For code that cannot take a page fault. It is entered again on the way to user
+ * mode, by whoever runs there.
+ *
+ * Context: Interrupts or preemption off, or the CPU may be in it again. In an
+ *          NMI for one only that does not return.
+ */
+void asi_exit(void)
+{
+	guard(irqsave)();
+	if (!asi_restricted())
+		return;
+	__asi_exit();
+	this_cpu_inc(asi_cpu.exits[ASI_EXIT_ASKED]);
+}
+
+/**
+ * asi_switch_cr3() - load CR3 for another mm
+ * @cr3: What to load, or what to load the restricted counterpart of.
+ * @may_stay: The latter, if the CPU is in the restricted address space now.
+ *
+ * Context: switch_mm_irqs_off(). Not a place for probes, whose handlers might
+ *          leave it meanwhile.
+ */
+noinstr void asi_switch_cr3(unsigned long cr3, bool may_stay)
+{
+	bool restricted = may_stay && this_cpu_read(asi_cpu.restricted);
+
+	if (restricted)
+		this_cpu_inc(asi_cpu.switches);
+	else if (this_cpu_read(asi_cpu.restricted))
+		this_cpu_inc(asi_cpu.exits[ASI_EXIT_SWITCH]);
+	asi_load_cr3(cr3, restricted);
+}
+
+/* What an NMI finds meanwhile it restores: so CR3 is looked at last. */
+noinstr void __asi_cr3_loaded(void)
+{
+	unsigned long cr3;
+
+	this_cpu_write(asi_cpu.restricted, true);
+	cr3 = __native_read_cr3();
+	if (!(cr3 & ASI_CR3_TABLE))
+		this_cpu_write(asi_cpu.restricted, false);
+	else if (this_cpu_read(asi_cpu.flush[1]) & BIT(cr3 & ASI_KPCID_MASK))
+		asi_load_cr3(asi_unrestricted_cr3(cr3), true);
+}
+EXPORT_SYMBOL_FOR_KVM(__asi_cr3_loaded);
+
+/*
+ * CR3 is asked, not asi_cpu::restricted: it is the truth at any point. What is
+ * absent in init_mm as well faults again, and then it is a fault.
+ */
+noinstr bool __asi_fault(unsigned long addr, unsigned long error_code)
+{
+	if (error_code & (X86_PF_PROT | X86_PF_USER | X86_PF_RSVD))
+		return false;
+	if (!asi_in_direct_map(addr))
+		return false;
+	if (!(__native_read_cr3() & ASI_CR3_TABLE))
+		return false;
+	__asi_exit();
+	return true;
+}
+
+/* Where the kernel was when it left the restricted address space, how often. */
+struct asi_caller {
+	unsigned long ip;
+	atomic_long_t exits;
+};
+
+#define ASI_CALLERS_BITS	9
+#define ASI_CALLERS_PROBES	16
+
+static struct asi_caller asi_callers[1 << ASI_CALLERS_BITS];
+static atomic_long_t asi_callers_lost;
+
+static void asi_count_caller(unsigned long ip)
+{
+	unsigned int i, slot = hash_long(ip, ASI_CALLERS_BITS);
+
+	for (i = 0; i < ASI_CALLERS_PROBES; i++) {
+		struct asi_caller *caller =
+			&asi_callers[(slot + i) % ARRAY_SIZE(asi_callers)];
+		unsigned long old = READ_ONCE(caller->ip);
+
+		if (!old)
+			old = cmpxchg(&caller->ip, 0, ip);
+		if (!old || old == ip) {
+			atomic_long_inc(&caller->exits);
+			return;
+		}
+	}
+	atomic_long_inc(&asi_callers_lost);
+}
+
+/**
+ * asi_note_fault() - count and trace what made asi_fault() return true
+ * @regs: Of the page fault.
+ * @addr: What was touched.
+ *
+ * Context: Any, NMI included; instrumentation is allowed.
+ */
+void asi_note_fault(struct pt_regs *regs, unsigned long addr)
+{
+	this_cpu_inc(asi_cpu.exits[ASI_EXIT_FAULT]);
+	asi_count_caller(regs->ip);
+	trace_asi_exit(addr, regs->ip);
 }
 
 /* === Audit ================================================================ */
@@ -515,13 +705,6 @@ static void asi_pmd_pages(pmd_t pmd, unsigned long *pages)
 		if (pte_flags(READ_ONCE(ptes[i])) & _PAGE_PRESENT)
 			__set_bit(i, pages);
 	}
-}
-
-static bool asi_block_is_movable(unsigned long pfn)
-{
-	struct page *page = pfn_to_online_page(pfn);
-
-	return page && is_migrate_movable(get_pageblock_migratetype(page));
 }
 
 /*
@@ -645,13 +828,27 @@ static int audit_show(struct seq_file *m, void *unused)
 DEFINE_SHOW_ATTRIBUTE(audit);
 
 /**
- * asi_read_stats() - read the counters of the restricted direct map
+ * asi_read_stats() - read the counters since boot
  * @stats: Where to.
  *
- * Context: Any.
+ * Context: Any. CPUs go on counting meanwhile.
  */
 void asi_read_stats(struct asi_stats *stats)
 {
+	unsigned int nr, cause;
+
+	memset(stats, 0, sizeof(*stats));
+	for_each_possible_cpu(nr) {
+		const struct asi_cpu *cpu = per_cpu_ptr(&asi_cpu, nr);
+
+		stats->enters += READ_ONCE(cpu->enters);
+		stats->switches += READ_ONCE(cpu->switches);
+		stats->reenters += READ_ONCE(cpu->reenters);
+		stats->invpcids += READ_ONCE(cpu->invpcids);
+		stats->late += READ_ONCE(cpu->late);
+		for (cause = 0; cause < ASI_NR_EXIT; cause++)
+			stats->exits[cause] += READ_ONCE(cpu->exits[cause]);
+	}
 	stats->zapped = atomic_long_read(&asi_zapped);
 	stats->restored = atomic_long_read(&asi_restored);
 	stats->flushes = atomic_long_read(&asi_flushes);
@@ -665,10 +862,36 @@ static int stats_show(struct seq_file *m, void *unused)
 	seq_printf(m, "zapped %lu\n", stats.zapped);
 	seq_printf(m, "restored %lu\n", stats.restored);
 	seq_printf(m, "flushes %lu\n", stats.flushes);
+	seq_printf(m, "enters %lu\n", stats.enters);
+	seq_printf(m, "reenters %lu\n", stats.reenters);
+	seq_printf(m, "exits_fault %lu\n", stats.exits[ASI_EXIT_FAULT]);
+	seq_printf(m, "exits_switch %lu\n", stats.exits[ASI_EXIT_SWITCH]);
+	seq_printf(m, "exits_asked %lu\n", stats.exits[ASI_EXIT_ASKED]);
+	seq_printf(m, "switches %lu\n", stats.switches);
+	seq_printf(m, "flushes_other %lu\n", stats.invpcids);
+	seq_printf(m, "flushes_late %lu\n", stats.late);
 	return 0;
 }
 
 DEFINE_SHOW_ATTRIBUTE(stats);
+
+static int exits_show(struct seq_file *m, void *unused)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(asi_callers); i++) {
+		unsigned long ip = READ_ONCE(asi_callers[i].ip);
+
+		if (ip)
+			seq_printf(m, "%ld %pS\n",
+				   atomic_long_read(&asi_callers[i].exits),
+				   (void *)ip);
+	}
+	seq_printf(m, "%ld others\n", atomic_long_read(&asi_callers_lost));
+	return 0;
+}
+
+DEFINE_SHOW_ATTRIBUTE(exits);
 
 static int __init asi_debugfs_init(void)
 {
@@ -679,6 +902,7 @@ static int __init asi_debugfs_init(void)
 	dir = debugfs_create_dir("asi", NULL);
 	debugfs_create_file("audit", 0400, dir, NULL, &audit_fops);
 	debugfs_create_file("stats", 0400, dir, NULL, &stats_fops);
+	debugfs_create_file("exits", 0400, dir, NULL, &exits_fops);
 	return 0;
 }
 late_initcall(asi_debugfs_init);

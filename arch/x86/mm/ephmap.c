@@ -102,6 +102,8 @@ struct mm_struct *arch_ephmap_create_mm(unsigned int cpu, pte_t **ptes)
 	set_p4d(p4d, __p4d(__pa(pud) | _KERNPG_TABLE));
 	set_pud(pud + pud_index(addr), __pud(__pa(pmd) | _KERNPG_TABLE));
 	set_pmd(pmd + pmd_index(addr), __pmd(__pa(pte) | _KERNPG_TABLE));
+	/* It is loaded as a temporary mm only. */
+	set_notrack_mm(mm);
 #ifdef CONFIG_MEMCG
 	/* Nobody's: current only happens to bring the CPU up. */
 	mm->owner = NULL;

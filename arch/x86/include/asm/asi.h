@@ -8,7 +8,14 @@
 #define _ASM_X86_ASI_H
 
 #include <linux/cpufeature.h>
+#include <linux/percpu.h>
 #include <linux/pgtable.h>
+
+#include <asm/invpcid.h>
+#include <asm/processor-flags.h>
+#include <asm/special_insns.h>
+
+struct pt_regs;
 
 /**
  * enum asi_user_data - kinds of pages with user data, as the audit counts them
@@ -63,18 +70,82 @@ struct asi_audit {
 };
 
 /**
- * struct asi_stats - what was done to the restricted direct map since boot
+ * enum asi_exit_cause - why a CPU leaves the restricted address space
+ * @ASI_EXIT_FAULT:  The kernel touched memory that is not there.
+ * @ASI_EXIT_SWITCH: It went to init_mm, or to a temporary mm.
+ * @ASI_EXIT_ASKED:  asi_exit(): the CPU is about to be suspended, or to run
+ *                   another kernel.
+ * @ASI_NR_EXIT:     How many causes there are.
+ */
+enum asi_exit_cause {
+	ASI_EXIT_FAULT,
+	ASI_EXIT_SWITCH,
+	ASI_EXIT_ASKED,
+	ASI_NR_EXIT,
+};
+
+/**
+ * struct asi_cpu - where a CPU is, and what it did
+ * @restricted: CR3 is restricted, or is about to be, or was until just now.
+ *              Written with interrupts off. Whoever interrupts that code and
+ *              cannot be held back (NMI, #MC, #DB, #BP) leaves this, and CR3,
+ *              as they were.
+ * @flush:      kPCIDs whose translations are out of date, of address spaces that
+ *              are not restricted, [0], and that are, [1].
+ * @enters:     How often the CPU went into the restricted address space.
+ * @exits:      How often it left it, by cause.
+ * @switches:   How often it went from that of one mm to that of another.
+ * @reenters:   Enters after an NMI, or another of its kind, had left it.
+ * @invpcids:   Pages flushed in the address space that was not loaded.
+ * @late:       Loads of CR3 that flushed, because something had been left to
+ *              flush.
+ */
+struct asi_cpu {
+	bool restricted;
+	unsigned long flush[2];
+	unsigned long enters;
+	unsigned long exits[ASI_NR_EXIT];
+	unsigned long switches;
+	unsigned long reenters;
+	unsigned long invpcids;
+	unsigned long late;
+};
+
+/**
+ * struct asi_stats - what was done since boot
  * @zapped:   PMD entries made absent.
  * @restored: PMD entries made present.
  * @flushes:  Shootdowns for those that were made absent.
+ * @enters:   As in struct asi_cpu, and so the following, of all CPUs.
+ * @reenters: Enters after an NMI, or another of its kind.
+ * @exits:    By cause.
+ * @switches: From one mm to another, without an exit.
+ * @invpcids: As in struct asi_cpu.
+ * @late:     As in struct asi_cpu.
  */
 struct asi_stats {
 	unsigned long zapped;
 	unsigned long restored;
 	unsigned long flushes;
+	unsigned long enters;
+	unsigned long reenters;
+	unsigned long exits[ASI_NR_EXIT];
+	unsigned long switches;
+	unsigned long invpcids;
+	unsigned long late;
 };
 
+/* That of PTI: the two exclude each other. */
+#define X86_CR3_ASI_PCID_BIT	11
+
+/* CR3: which of a PGD's two pages, and which of an ASID's two PCIDs. */
+#define ASI_CR3_TABLE		BIT_ULL(PAGE_SHIFT)
+#define ASI_CR3_PCID		BIT_ULL(X86_CR3_ASI_PCID_BIT)
+#define ASI_KPCID_MASK		(ASI_CR3_PCID - 1)
+
 #ifdef CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION
+
+DECLARE_PER_CPU_ALIGNED(struct asi_cpu, asi_cpu);
 
 /**
  * asi_enabled() - whether there are restricted page tables
@@ -97,6 +168,112 @@ static __always_inline bool asi_enabled(void)
 static inline pgd_t *asi_restricted_pgd(pgd_t *pgd)
 {
 	return pgd + PTRS_PER_PGD;
+}
+
+/**
+ * asi_restricted() - whether this CPU is in the restricted address space
+ *
+ * Context: Interrupts off, or the answer may be out of date: an interrupt may
+ *          leave it, and a task that runs meanwhile may enter it.
+ * Return: true when a kernel access to user data would fault.
+ */
+static __always_inline bool asi_restricted(void)
+{
+	return asi_enabled() && this_cpu_read(asi_cpu.restricted);
+}
+
+/* The restricted counterpart of a CR3. */
+static __always_inline unsigned long asi_restricted_cr3(unsigned long cr3)
+{
+	cr3 |= ASI_CR3_TABLE;
+	if (cpu_feature_enabled(X86_FEATURE_PCID))
+		cr3 |= ASI_CR3_PCID;
+	return cr3;
+}
+
+/* @cr3, or its restricted counterpart where that is what this CPU has loaded. */
+static __always_inline unsigned long asi_cr3(unsigned long cr3)
+{
+	return asi_restricted() ? asi_restricted_cr3(cr3) : cr3;
+}
+
+/* The physical address of an mm's PGD, by that of it or its second page. */
+static __always_inline unsigned long asi_cr3_pgd(unsigned long pa)
+{
+	return asi_enabled() ? pa & ~ASI_CR3_TABLE : pa;
+}
+
+/* @pcid is out of date, of address spaces that are @restricted, or are not. */
+static __always_inline void asi_flush_later(u16 pcid, bool restricted)
+{
+	this_cpu_or(asi_cpu.flush[restricted], BIT(pcid));
+}
+
+/* Flush a page in an address space that is not loaded. */
+static __always_inline void asi_invpcid(u16 pcid, unsigned long addr)
+{
+	invpcid_flush_one(pcid, addr);
+	this_cpu_inc(asi_cpu.invpcids);
+}
+
+void __asi_enter(void);
+void __asi_exit(void);
+void asi_exit(void);
+void asi_switch_cr3(unsigned long cr3, bool may_stay);
+void __asi_cr3_loaded(void);
+bool __asi_fault(unsigned long addr, unsigned long error_code);
+void asi_note_fault(struct pt_regs *regs, unsigned long addr);
+
+/**
+ * asi_enter() - go into the restricted address space of the loaded mm
+ *
+ * The last thing but for lockdep that happens in C before user mode: what
+ * follows touches no user data by a kernel address.
+ *
+ * Context: Interrupts off, from here to user mode.
+ */
+static __always_inline void asi_enter(void)
+{
+	if (asi_enabled() && !this_cpu_read(asi_cpu.restricted))
+		__asi_enter();
+}
+
+/**
+ * asi_nmi_exit() - leave the CPU as an NMI, or another of its kind, found it
+ * @restricted: What asi_restricted() said on entry.
+ *
+ * Such exceptions interrupt code that relies on where it is: between asi_enter()
+ * and user mode, or while it loads CR3.
+ *
+ * Context: The end of an exception that can occur with interrupts off.
+ */
+static __always_inline void asi_nmi_exit(bool restricted)
+{
+	if (restricted && !this_cpu_read(asi_cpu.restricted)) {
+		this_cpu_inc(asi_cpu.reenters);
+		__asi_enter();
+	}
+}
+
+/**
+ * asi_fault() - leave the restricted address space if that is why this faulted
+ * @addr: CR2.
+ * @error_code: The error code of the page fault.
+ *
+ * Context: The entry of a page fault, before anything else. noinstr.
+ * Return: true if the access is to be retried.
+ */
+static __always_inline bool asi_fault(unsigned long addr,
+				      unsigned long error_code)
+{
+	return asi_enabled() && __asi_fault(addr, error_code);
+}
+
+/* VMX has loaded CR3 as it was when that was stored, not as it was left. */
+static __always_inline void asi_cr3_loaded(void)
+{
+	if (asi_enabled())
+		__asi_cr3_loaded();
 }
 
 unsigned long asi_region_align(void);
@@ -160,10 +337,40 @@ static __always_inline bool asi_enabled(void)
 	return false;
 }
 
+static __always_inline bool asi_restricted(void)
+{
+	return false;
+}
+
+static __always_inline unsigned long asi_cr3(unsigned long cr3)
+{
+	return cr3;
+}
+
+static __always_inline unsigned long asi_cr3_pgd(unsigned long pa)
+{
+	return pa;
+}
+
+static __always_inline bool asi_fault(unsigned long addr,
+				      unsigned long error_code)
+{
+	return false;
+}
+
 static inline unsigned long asi_region_align(void)
 {
 	return PUD_SIZE;
 }
+
+static __always_inline void asi_enter(void) { }
+static __always_inline void asi_exit(void) { }
+static __always_inline void asi_nmi_exit(bool restricted) { }
+static __always_inline void asi_cr3_loaded(void) { }
+static __always_inline void asi_flush_later(u16 pcid, bool restricted) { }
+static __always_inline void asi_invpcid(u16 pcid, unsigned long addr) { }
+static inline void asi_switch_cr3(unsigned long cr3, bool may_stay) { }
+static inline void asi_note_fault(struct pt_regs *regs, unsigned long addr) { }
 
 static inline void asi_zap_direct_map(unsigned long pfn, unsigned long nr) { }
 static inline void asi_restore_direct_map(unsigned long pfn, unsigned long nr) { }

@@ -7,16 +7,24 @@
 #include <kunit/test.h>
 #include <linux/asi.h>
 #include <linux/delay.h>
+#include <linux/ephmap.h>
 #include <linux/file.h>
+#include <linux/kdebug.h>
 #include <linux/kthread.h>
+#include <linux/mman.h>
 #include <linux/mm.h>
 #include <linux/pgalloc.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/set_memory.h>
 #include <linux/shmem_fs.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
 
+#include <asm/apic.h>
 #include <asm/ephmap.h>
+#include <asm/mmu_context.h>
+#include <asm/nmi.h>
 #include <asm/sections.h>
 #include <asm/tlbflush.h>
 
@@ -165,6 +173,7 @@ static void a3_absent_stays_absent(struct kunit *test)
 	struct block *block = test_block(test);
 	unsigned long pfn = page_to_pfn(block->page);
 
+	need_large_pages(test, block);
 	asi_zap_direct_map(pfn, BLOCK_PAGES);
 	KUNIT_EXPECT_EQ(test, audit_block(block).present, 0);
 	KUNIT_EXPECT_EQ(test, audit_block(block).absent, BLOCK_PAGES);
@@ -228,6 +237,7 @@ static void a3_races(struct kunit *test)
 	unsigned long different = 0, present = 0, absent = 0;
 	unsigned long end = jiffies + 2 * HZ;
 
+	need_large_pages(test, block);
 	run_thread(test, change_attributes, block);
 	run_thread(test, change_presence, block);
 	while (time_before(jiffies, end)) {
@@ -296,10 +306,14 @@ static void free_blocks(void *data)
 		__free_pages(blocks->pages[--blocks->nr], BLOCK_ORDER);
 }
 
+/* Of the node that the test began on, wherever it runs now. */
+static int test_node;
+
 static struct page *alloc_block(gfp_t gfp)
 {
-	return alloc_pages(gfp | __GFP_NOWARN | __GFP_NORETRY | __GFP_THISNODE,
-			   BLOCK_ORDER);
+	return alloc_pages_node(test_node,
+				gfp | __GFP_NOWARN | __GFP_NORETRY | __GFP_THISNODE,
+				BLOCK_ORDER);
 }
 
 static struct blocks *test_blocks(struct kunit *test, gfp_t gfp)
@@ -721,12 +735,513 @@ static void audit_finds_user_data(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, hidden.user_data[ASI_SHMEM], 0);
 }
 
+/* === A2, A7: transitions ================================================== */
+
+/* A user mm is loaded, and stays loaded until the end of the test. */
+static void need_mm(struct kunit *test)
+{
+	if (kunit_attach_mm())
+		kunit_skip(test, "no user mm");
+}
+
+static void free_one(void *page)
+{
+	__free_page(page);
+}
+
+/* A page as users have it, with a pattern; its address in the direct map. */
+static unsigned long *user_page(struct kunit *test)
+{
+	struct page *page = alloc_page(GFP_HIGHUSER_MOVABLE);
+	unsigned long *addr;
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, free_one, page));
+	addr = page_address(page);
+	*addr = PATTERN;
+	if (!pmd_none(*asi_direct_map_pmd((unsigned long)addr)))
+		kunit_skip(test, "movable memory comes from a kernel block");
+	return addr;
+}
+
+static bool cr3_is_restricted(void)
+{
+	return __read_cr3() & ASI_CR3_TABLE;
+}
+
+/* Both say the same. */
+static bool really_restricted(void)
+{
+	bool says = asi_restricted();
+
+	return says && cr3_is_restricted();
+}
+
+static bool really_not_restricted(void)
+{
+	return !asi_restricted() && !cr3_is_restricted();
+}
+
+static void a2_enter_and_exit(struct kunit *test)
+{
+	struct asi_stats before, after;
+	bool in, out;
+
+	need_mm(test);
+	asi_exit();
+	asi_read_stats(&before);
+	scoped_guard(irqsave) {
+		asi_enter();
+		in = really_restricted();
+		asi_exit();
+		out = really_not_restricted();
+	}
+	asi_read_stats(&after);
+	KUNIT_EXPECT_TRUE(test, in);
+	KUNIT_EXPECT_TRUE(test, out);
+	KUNIT_EXPECT_GT(test, after.enters, before.enters);
+	KUNIT_EXPECT_GT(test, after.exits[ASI_EXIT_ASKED],
+			before.exits[ASI_EXIT_ASKED]);
+}
+
+static void a2_read_of_user_data_exits(struct kunit *test)
+{
+	unsigned long *addr = user_page(test), val;
+	struct asi_stats before, after;
+	bool in, out;
+
+	need_mm(test);
+	asi_read_stats(&before);
+	scoped_guard(irqsave) {
+		asi_enter();
+		in = really_restricted();
+		val = READ_ONCE(*addr);
+		out = really_not_restricted();
+	}
+	asi_read_stats(&after);
+	KUNIT_EXPECT_TRUE(test, in);
+	KUNIT_EXPECT_TRUE(test, out);
+	KUNIT_EXPECT_EQ(test, val, PATTERN);
+	KUNIT_EXPECT_GT(test, after.exits[ASI_EXIT_FAULT],
+			before.exits[ASI_EXIT_FAULT]);
+}
+
+static void a2_write_to_user_data_exits(struct kunit *test)
+{
+	unsigned long *addr = user_page(test);
+	bool in, out;
+
+	need_mm(test);
+	scoped_guard(irqsave) {
+		asi_enter();
+		in = really_restricted();
+		WRITE_ONCE(*addr, ~PATTERN);
+		out = really_not_restricted();
+	}
+	KUNIT_EXPECT_TRUE(test, in);
+	KUNIT_EXPECT_TRUE(test, out);
+	KUNIT_EXPECT_EQ(test, *addr, ~PATTERN);
+}
+
+/* With interrupts on, where the fault may end in a switch to another task. */
+static void a2_exit_with_interrupts_on(struct kunit *test)
+{
+	unsigned long *addr = user_page(test), val = 0, i;
+
+	need_mm(test);
+	for (i = 0; i < 1000; i++) {
+		scoped_guard(irqsave)
+			asi_enter();
+		val = READ_ONCE(*addr);
+		if (val != PATTERN)
+			break;
+	}
+	KUNIT_EXPECT_EQ(test, val, PATTERN);
+}
+
+static void a2_copy_nofault_exits(struct kunit *test)
+{
+	unsigned long *addr = user_page(test), val = 0;
+	bool in;
+	long err;
+
+	need_mm(test);
+	scoped_guard(irqsave) {
+		asi_enter();
+		in = really_restricted();
+		err = copy_from_kernel_nofault(&val, addr, sizeof(val));
+	}
+	KUNIT_EXPECT_TRUE(test, in);
+	KUNIT_EXPECT_EQ(test, err, 0);
+	KUNIT_EXPECT_EQ(test, val, PATTERN);
+}
+
+/* Where nothing is, there is a fault: in either address space. */
+static void a2_bad_address_is_bad(struct kunit *test)
+{
+	unsigned long addr = PAGE_OFFSET + PFN_PHYS(max_pfn) + SZ_1G, val;
+	bool in;
+	long err;
+
+	need_mm(test);
+	scoped_guard(irqsave) {
+		asi_enter();
+		in = really_restricted();
+		err = copy_from_kernel_nofault(&val, (void *)addr, sizeof(val));
+	}
+	KUNIT_EXPECT_TRUE(test, in);
+	KUNIT_EXPECT_EQ(test, err, -EFAULT);
+}
+
+static DEFINE_PER_CPU(unsigned long, asi_test_percpu);
+
+static void a2_kernel_memory_stays(struct kunit *test)
+{
+	unsigned long *slab = kunit_kzalloc(test, sizeof(*slab), GFP_KERNEL);
+	unsigned long *large = kvzalloc(SZ_64K, GFP_KERNEL);
+	unsigned long *mapped = vmalloc(PAGE_SIZE), sum;
+	bool in, stays;
+
+	need_mm(test);
+	KUNIT_ASSERT_NOT_NULL(test, slab);
+	if (large && mapped) {
+		*mapped = 1;
+		scoped_guard(irqsave) {
+			asi_enter();
+			in = really_restricted();
+			sum = READ_ONCE(*slab) + READ_ONCE(*large) +
+			      READ_ONCE(*mapped) + READ_ONCE(current->flags) +
+			      this_cpu_read(asi_test_percpu);
+			WRITE_ONCE(*slab, sum);
+			this_cpu_inc(asi_test_percpu);
+			stays = really_restricted();
+		}
+		KUNIT_EXPECT_TRUE(test, in);
+		KUNIT_EXPECT_TRUE(test, stays);
+	}
+	vfree(mapped);
+	kvfree(large);
+}
+
+/* What user mode has at a user address stays within reach. */
+static void a2_user_addresses_stay(struct kunit *test)
+{
+	unsigned long user, val = 0;
+	bool in, stays;
+	unsigned long left;
+
+	need_mm(test);
+	user = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
+			     MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_VALUE(user));
+	val = PATTERN;
+	KUNIT_ASSERT_EQ(test, 0, copy_to_user((void __user *)user, &val,
+					      sizeof(val)));
+	val = 0;
+	scoped_guard(irqsave) {
+		asi_enter();
+		in = really_restricted();
+		pagefault_disable();
+		left = __copy_from_user_inatomic(&val, (void __user *)user,
+						 sizeof(val));
+		pagefault_enable();
+		stays = really_restricted();
+	}
+	KUNIT_EXPECT_TRUE(test, in);
+	KUNIT_EXPECT_TRUE(test, stays);
+	KUNIT_EXPECT_EQ(test, left, 0);
+	KUNIT_EXPECT_EQ(test, val, PATTERN);
+}
+
+/* What the exceptions that interrupt anything have seen. */
+static struct {
+	unsigned long *addr;
+	unsigned long val;
+	bool in, out;
+	unsigned int times;
+} seen;
+
+static void touch_user_data(void)
+{
+	seen.in = really_restricted();
+	seen.val = READ_ONCE(*seen.addr);
+	seen.out = really_not_restricted();
+	smp_wmb();	/* times is what is waited for */
+	WRITE_ONCE(seen.times, seen.times + 1);
+}
+
+static int touch_in_nmi(unsigned int cmd, struct pt_regs *regs)
+{
+	if (READ_ONCE(seen.times))
+		return NMI_DONE;
+	touch_user_data();
+	return NMI_HANDLED;
+}
+
+/* Ends where it began, though the handler left: that is what NMIs owe. */
+static void a7_nmi_restores(struct kunit *test)
+{
+	struct asi_stats before, after;
+	bool in, again = false;
+	unsigned int i;
+
+	memset(&seen, 0, sizeof(seen));
+	seen.addr = user_page(test);
+	need_mm(test);
+	KUNIT_ASSERT_EQ(test, 0, register_nmi_handler(NMI_LOCAL, touch_in_nmi,
+						      NMI_FLAG_FIRST,
+						      "asi_test"));
+	asi_read_stats(&before);
+	scoped_guard(irqsave) {
+		asi_enter();
+		in = really_restricted();
+		__apic_send_IPI_mask(cpumask_of(smp_processor_id()),
+				     NMI_VECTOR);
+		for (i = 0; i < 1000000 && !READ_ONCE(seen.times); i++)
+			cpu_relax();
+		again = really_restricted();
+		asi_exit();
+	}
+	unregister_nmi_handler(NMI_LOCAL, "asi_test");
+	asi_read_stats(&after);
+	KUNIT_EXPECT_TRUE(test, in);
+	KUNIT_EXPECT_EQ(test, seen.times, 1);
+	KUNIT_EXPECT_TRUE(test, seen.in);
+	KUNIT_EXPECT_TRUE(test, seen.out);
+	KUNIT_EXPECT_EQ(test, seen.val, PATTERN);
+	KUNIT_EXPECT_TRUE(test, again);
+	KUNIT_EXPECT_GT(test, after.reenters, before.reenters);
+}
+
+static int touch_in_int3(struct notifier_block *nb, unsigned long what,
+			 void *args)
+{
+	if (what != DIE_INT3 || READ_ONCE(seen.times))
+		return NOTIFY_DONE;
+	touch_user_data();
+	return NOTIFY_STOP;
+}
+
+static void a7_int3_restores(struct kunit *test)
+{
+	struct notifier_block nb = {
+		.notifier_call = touch_in_int3,
+		.priority = INT_MAX,
+	};
+	bool in, again;
+
+	memset(&seen, 0, sizeof(seen));
+	seen.addr = user_page(test);
+	need_mm(test);
+	KUNIT_ASSERT_EQ(test, 0, register_die_notifier(&nb));
+	scoped_guard(irqsave) {
+		asi_enter();
+		in = really_restricted();
+		asm volatile("int3");
+		again = really_restricted();
+		asi_exit();
+	}
+	unregister_die_notifier(&nb);
+	KUNIT_EXPECT_TRUE(test, in);
+	KUNIT_EXPECT_EQ(test, seen.times, 1);
+	KUNIT_EXPECT_TRUE(test, seen.in);
+	KUNIT_EXPECT_TRUE(test, seen.out);
+	KUNIT_EXPECT_TRUE(test, again);
+}
+
+/* An interrupt may leave: whoever it interrupts goes on in either. */
+static void touch_in_irq(void *unused)
+{
+	touch_user_data();
+}
+
+static void a7_irq_leaves(struct kunit *test)
+{
+	bool out;
+
+	memset(&seen, 0, sizeof(seen));
+	seen.addr = user_page(test);
+	need_mm(test);
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "one CPU");
+	scoped_guard(preempt) {
+		int other = cpumask_any_but(cpu_online_mask,
+					    smp_processor_id());
+
+		/* What the other CPU runs, and where, is not known. */
+		smp_call_function_single(other, touch_in_irq, NULL, 1);
+		out = seen.out;
+	}
+	KUNIT_EXPECT_TRUE(test, out);
+	KUNIT_EXPECT_EQ(test, seen.val, PATTERN);
+}
+
+static bool cr3_is_of(struct mm_struct *mm, bool restricted)
+{
+	unsigned long pa = __pa(mm->pgd) + (restricted ? PAGE_SIZE : 0);
+
+	return read_cr3_pa() == pa && asi_restricted() == restricted;
+}
+
+static void drop_mm(void *mm)
+{
+	mmdrop(mm);
+}
+
+/* From one user mm to another, without an exit; not so to init_mm. */
+static void a7_switch(struct kunit *test)
+{
+	struct mm_struct *mm, *other = mm_alloc();
+	bool in, there, back, init, left;
+	struct asi_stats before, after;
+
+	KUNIT_ASSERT_NOT_NULL(test, other);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, drop_mm, other));
+	need_mm(test);
+	mm = current->mm;
+	asi_read_stats(&before);
+	scoped_guard(irqsave) {
+		asi_enter();
+		in = cr3_is_of(mm, true);
+		switch_mm_irqs_off(NULL, other, NULL);
+		there = cr3_is_of(other, true);
+		switch_mm_irqs_off(NULL, mm, NULL);
+		back = cr3_is_of(mm, true);
+		switch_mm_irqs_off(NULL, &init_mm, NULL);
+		init = cr3_is_of(&init_mm, false);
+		switch_mm_irqs_off(NULL, mm, NULL);
+		left = cr3_is_of(mm, false);
+		cpumask_clear_cpu(smp_processor_id(), mm_cpumask(other));
+	}
+	asi_read_stats(&after);
+	KUNIT_EXPECT_TRUE(test, in);
+	KUNIT_EXPECT_TRUE(test, there);
+	KUNIT_EXPECT_TRUE(test, back);
+	KUNIT_EXPECT_TRUE(test, init);
+	KUNIT_EXPECT_TRUE(test, left);
+	KUNIT_EXPECT_GE(test, after.switches, before.switches + 2);
+	KUNIT_EXPECT_GT(test, after.exits[ASI_EXIT_SWITCH],
+			before.exits[ASI_EXIT_SWITCH]);
+}
+
+/* Its window is in no restricted page table. */
+static void a7_ephmap_leaves(struct kunit *test)
+{
+	unsigned long *addr = user_page(test), *mapped, val = 0;
+	struct ephmap_session session;
+	bool in, out = false;
+	int err;
+
+	need_mm(test);
+	if (!ephmap_available())
+		kunit_skip(test, "no ephmap");
+	preempt_disable();
+	scoped_guard(irqsave) {
+		asi_enter();
+		in = really_restricted();
+	}
+	err = ephmap_begin(&session, EPHMAP_PRIVATE);
+	if (!err) {
+		out = really_not_restricted();
+		mapped = ephmap_map_page(&session, virt_to_page(addr),
+					 EPHMAP_RO);
+		val = IS_ERR(mapped) ? 0 : READ_ONCE(*mapped);
+		ephmap_end(&session);
+	}
+	preempt_enable();
+	KUNIT_ASSERT_EQ(test, err, 0);
+	KUNIT_EXPECT_TRUE(test, in);
+	KUNIT_EXPECT_TRUE(test, out);
+	KUNIT_EXPECT_EQ(test, val, PATTERN);
+}
+
+/*
+ * A kernel address gets another page while its translations are cached in both
+ * address spaces: after a flush in the one (@in_restricted), neither has the old
+ * one. No emulator has TLBs with PCIDs, so that how it was flushed is counted.
+ */
+static void flush_reaches_both(struct kunit *test, bool in_restricted, bool all)
+{
+	struct page *pages[2];
+	bool late = all || !cpu_feature_enabled(X86_FEATURE_INVPCID);
+	unsigned long *addr, first[2], then[2], flushes;
+	unsigned long __percpu *counter;
+	unsigned int i;
+	pte_t *pte;
+
+	counter = late ? &asi_cpu.late : &asi_cpu.invpcids;
+	need_mm(test);
+	for (i = 0; i < 2; i++) {
+		pages[i] = alloc_page(GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, pages[i]);
+		KUNIT_ASSERT_EQ(test, 0,
+				kunit_add_action_or_reset(test, free_one,
+							  pages[i]));
+		*(unsigned long *)page_address(pages[i]) = PATTERN + i;
+	}
+	addr = vmap(pages, 1, VM_MAP, PAGE_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, addr);
+	pte = virt_to_kpte((unsigned long)addr);
+	scoped_guard(irqsave) {
+		asi_exit();
+		first[0] = READ_ONCE(*addr);
+		asi_enter();
+		first[1] = READ_ONCE(*addr);
+		if (!in_restricted)
+			asi_exit();
+		set_pte(pte, mk_pte(pages[1], PAGE_KERNEL));
+		flushes = this_cpu_read(*counter);
+		if (all)
+			flush_tlb_local();
+		else
+			flush_tlb_one_kernel((unsigned long)addr);
+		then[in_restricted] = READ_ONCE(*addr);
+		if (in_restricted)
+			asi_exit();
+		else
+			asi_enter();
+		then[!in_restricted] = READ_ONCE(*addr);
+		flushes = this_cpu_read(*counter) - flushes;
+		asi_exit();
+		set_pte(pte, mk_pte(pages[0], PAGE_KERNEL));
+	}
+	vunmap(addr);
+	for (i = 0; i < 2; i++) {
+		KUNIT_EXPECT_EQ(test, first[i], PATTERN);
+		KUNIT_EXPECT_EQ(test, then[i], PATTERN + 1);
+	}
+	KUNIT_EXPECT_EQ(test, flushes, cpu_feature_enabled(X86_FEATURE_PCID));
+}
+
+static void a7_flush_in_restricted(struct kunit *test)
+{
+	flush_reaches_both(test, true, false);
+}
+
+static void a7_flush_outside(struct kunit *test)
+{
+	flush_reaches_both(test, false, false);
+}
+
+static void a7_flush_all_in_restricted(struct kunit *test)
+{
+	flush_reaches_both(test, true, true);
+}
+
+static void a7_flush_all_outside(struct kunit *test)
+{
+	flush_reaches_both(test, false, true);
+}
+
 /* === Suite ================================================================ */
 
 static int asi_test_init(struct kunit *test)
 {
 	if (!asi_enabled())
 		kunit_skip(test, "asi=off");
+	test_node = numa_mem_id();
 	return 0;
 }
 
@@ -753,6 +1268,23 @@ static struct kunit_case asi_cases[] = {
 	KUNIT_CASE(all_kernel_halves),
 	KUNIT_CASE(no_global_mappings),
 	KUNIT_CASE(audit_finds_user_data),
+	KUNIT_CASE(a2_enter_and_exit),
+	KUNIT_CASE(a2_read_of_user_data_exits),
+	KUNIT_CASE(a2_write_to_user_data_exits),
+	KUNIT_CASE(a2_exit_with_interrupts_on),
+	KUNIT_CASE(a2_copy_nofault_exits),
+	KUNIT_CASE(a2_bad_address_is_bad),
+	KUNIT_CASE(a2_kernel_memory_stays),
+	KUNIT_CASE(a2_user_addresses_stay),
+	KUNIT_CASE(a7_nmi_restores),
+	KUNIT_CASE(a7_int3_restores),
+	KUNIT_CASE(a7_irq_leaves),
+	KUNIT_CASE(a7_switch),
+	KUNIT_CASE(a7_ephmap_leaves),
+	KUNIT_CASE(a7_flush_in_restricted),
+	KUNIT_CASE(a7_flush_outside),
+	KUNIT_CASE(a7_flush_all_in_restricted),
+	KUNIT_CASE(a7_flush_all_outside),
 	{}
 };
 

@@ -186,7 +186,7 @@ static inline void gm_vcpu_shut_down(unsigned int id)
 	sm_write(GM_TRACE "tracing_on", "0");
 	f = fopen(GM_TRACE "trace", "re");
 	while (f && fgets(lines[nr % GM_TRACE_LINES], sizeof(lines[0]), f))
-		nr += strstr(lines[nr % GM_TRACE_LINES], vcpu) != NULL;
+		nr += !!strstr(lines[nr % GM_TRACE_LINES], vcpu);
 	if (f)
 		fclose(f);
 	ksft_print_msg("vCPU %u was shut down; before that:\n", id);
@@ -204,7 +204,7 @@ static inline bool gm_emulated(void)
 	char line[256];
 
 	while (f && !found && fgets(line, sizeof(line), f))
-		found = strstr(line, "QEMU TCG") != NULL;
+		found = strstr(line, "QEMU TCG");
 	if (f)
 		fclose(f);
 	return found;

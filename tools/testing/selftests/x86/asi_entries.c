@@ -1,0 +1,586 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Address Space Isolation: enter the kernel in every way there is, from a
+ * program that the kernel has just left in the restricted address space, and
+ * check that each has the effect it should have; and that ways which touch no
+ * user data by a kernel address do not leave it. The numbers A2 and A7 are
+ * those of Documentation/arch/x86/asi.rst.
+ *
+ * With asi=off all but what is counted runs as well: the effects are the same.
+ *
+ * usage: asi_entries [-s]
+ *
+ * -s leaves the step into a system call out: SYSCALL clears TF, but in Bochs 2.7
+ * the kernel gets a trap after it, which it has no explanation for.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/hw_breakpoint.h>
+#include <linux/membarrier.h>
+#include <linux/perf_event.h>
+#include <asm/ldt.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "kselftest.h"
+
+#define PAGE	4096UL
+#define STATS	"/sys/kernel/debug/asi/stats"
+
+static unsigned int rounds = 50;
+
+/* ------------------------------------------------------------- counters */
+
+static long stat_of(const char *name)
+{
+	char line[128], key[64];
+	long val, found = -1;
+	FILE *f = fopen(STATS, "re");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%63s %ld", key, &val) == 2 &&
+		    !strcmp(key, name))
+			found = val;
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static long exits(void)
+{
+	return stat_of("exits_fault") + stat_of("exits_switch");
+}
+
+/*
+ * What @fn(@nr) costs in exits, the least of a few times: other CPUs and the
+ * timer have theirs.
+ */
+static long exits_of(void (*fn)(long nr), long nr)
+{
+	long least = -1, before, now;
+
+	for (int i = 0; i < 5; i++) {
+		before = exits();
+		fn(nr);
+		now = exits() - before;
+		if (least < 0 || now < least)
+			least = now;
+	}
+	return least;
+}
+
+/* ---------------------------------------------------------- the effects */
+
+static volatile sig_atomic_t got;
+static volatile unsigned long got_addr;
+static unsigned int skip;	/* bytes of code that the handler skips */
+
+static void handler(int sig, siginfo_t *info, void *ctx)
+{
+	ucontext_t *uc = ctx;
+
+	got++;
+	got_addr = (unsigned long)info->si_addr;
+	uc->uc_mcontext.gregs[REG_RIP] += skip;
+	uc->uc_mcontext.gregs[REG_EFL] &= ~0x100L;	/* TF */
+}
+
+static void catch(int sig, unsigned int bytes)
+{
+	struct sigaction sa = {
+		.sa_sigaction = handler,
+		.sa_flags = SA_SIGINFO | SA_NODEFER,
+	};
+
+	got = 0;
+	skip = bytes;
+	sigaction(sig, &sa, NULL);
+}
+
+static void uncatch(int sig)
+{
+	signal(sig, SIG_DFL);
+}
+
+/* Registers that no exception may change, over code that gets one. */
+#define UNCHANGED(code) ({						\
+	unsigned long a = 0x1111222233334444, b = 0x5555666677778888;	\
+	unsigned long x[2] = { a, b }, y[2] = {};			\
+									\
+	asm volatile("movups %[x], %%xmm7\n\t"				\
+		     "mov %[a], %%r12\n\t"				\
+		     "mov %[b], %%r13\n\t"				\
+		     code "\n\t"					\
+		     "movups %%xmm7, %[y]\n\t"				\
+		     "xor %[a], %%r12\n\t"				\
+		     "xor %[b], %%r13\n\t"				\
+		     "or %%r12, %%r13\n\t"				\
+		     "mov %%r13, %[b]"					\
+		     : [y] "=m" (y), [b] "+r" (b)			\
+		     : [x] "m" (x), [a] "r" (a)				\
+		     : "xmm7", "r12", "r13", "memory", "cc", "rax",	\
+		       "rcx", "rdx", "r11");				\
+	!b && !memcmp(x, y, sizeof(x));					\
+})
+
+static bool test_syscall(void)
+{
+	pid_t pid = getpid();
+
+	for (unsigned int i = 0; i < rounds; i++)
+		if (syscall(SYS_getpid) != pid)
+			return false;
+	return true;
+}
+
+static bool test_int80(void)
+{
+	long pid = getpid(), ret;
+
+	/* Without 32-bit system calls it is #GP. */
+	catch(SIGSEGV, 2);
+	asm volatile("int $0x80" : "=a" (ret) : "a" (20) : "memory", "r8", "r9",
+		     "r10", "r11");
+	uncatch(SIGSEGV);
+	return got == 1 || ret == pid;
+}
+
+static bool test_ud(void)
+{
+	catch(SIGILL, 2);
+	for (unsigned int i = 0; i < rounds; i++)
+		if (!UNCHANGED("ud2"))
+			return false;
+	uncatch(SIGILL);
+	return got == (int)rounds;
+}
+
+static bool test_bp(void)
+{
+	catch(SIGTRAP, 0);
+	for (unsigned int i = 0; i < rounds; i++)
+		if (!UNCHANGED("int3"))
+			return false;
+	uncatch(SIGTRAP);
+	return got == (int)rounds;
+}
+
+static bool test_single_step(void)
+{
+	catch(SIGTRAP, 0);
+	for (unsigned int i = 0; i < rounds; i++)
+		if (!UNCHANGED("sub $128, %%rsp; pushf; orl $0x100, (%%rsp);"
+			       "popf; nop; nop; add $128, %%rsp"))
+			return false;
+	uncatch(SIGTRAP);
+	return got == (int)rounds;
+}
+
+static bool skip_step;
+
+/* A step into a system call. */
+static bool test_step_syscall(void)
+{
+	if (skip_step)
+		return true;
+	catch(SIGTRAP, 0);
+	for (unsigned int i = 0; i < rounds; i++)
+		if (!UNCHANGED("sub $128, %%rsp; pushf; orl $0x100, (%%rsp);"
+			       "mov $39, %%eax; popf; syscall; nop;"
+			       "add $128, %%rsp"))
+			return false;
+	uncatch(SIGTRAP);
+	return got >= (int)rounds;
+}
+
+static bool test_de(void)
+{
+	catch(SIGFPE, 2);
+	for (unsigned int i = 0; i < rounds; i++)
+		if (!UNCHANGED("xor %%ecx, %%ecx; xor %%edx, %%edx;"
+			       "mov $1, %%eax; div %%ecx"))
+			return false;
+	uncatch(SIGFPE);
+	return got == (int)rounds;
+}
+
+static bool test_gp(void)
+{
+	catch(SIGSEGV, 1);
+	for (unsigned int i = 0; i < rounds; i++)
+		if (!UNCHANGED("hlt"))
+			return false;
+	uncatch(SIGSEGV);
+	return got == (int)rounds;
+}
+
+static bool test_pf_bad(void)
+{
+	catch(SIGSEGV, 2);
+	for (unsigned int i = 0; i < rounds; i++)
+		if (!UNCHANGED("xor %%eax, %%eax; mov (%%rax), %%eax"))
+			return false;
+	uncatch(SIGSEGV);
+	return got == (int)rounds && !got_addr;
+}
+
+/* A kernel address: the fault of user mode must not be taken for ASI's. */
+static bool test_pf_kernel_address(void)
+{
+	catch(SIGSEGV, 2);
+	for (unsigned int i = 0; i < rounds; i++)
+		if (!UNCHANGED("mov $0xffff888000100000, %%rax;"
+			       "mov (%%rax), %%eax"))
+			return false;
+	uncatch(SIGSEGV);
+	return got == (int)rounds;
+}
+
+static bool test_pf_zero(void)
+{
+	size_t size = rounds * PAGE;
+	unsigned char *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	bool ok = p != MAP_FAILED;
+
+	for (size_t i = 0; ok && i < size; i += PAGE) {
+		for (size_t k = 0; k < PAGE; k += 64)
+			ok = ok && !p[i + k];
+		p[i] = 1;
+	}
+	munmap(p, size);
+	return ok;
+}
+
+static bool test_pf_cow(void)
+{
+	size_t size = rounds * PAGE;
+	unsigned char *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int status = -1;
+	pid_t pid;
+
+	memset(p, 7, size);
+	pid = fork();
+	if (!pid) {
+		for (size_t i = 0; i < size; i += PAGE) {
+			p[i] = 8;
+			if (p[i + 1] != 7)
+				_exit(1);
+		}
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	for (size_t i = 0; i < size; i++)
+		if (p[i] != 7)
+			status = -1;
+	munmap(p, size);
+	return !status;
+}
+
+static bool test_exec(void)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid) {
+		execl("/proc/self/exe", "asi_entries", "-x", "right", NULL);
+		_exit(1);
+	}
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) && WEXITSTATUS(status) == 42;
+}
+
+static bool test_file(void)
+{
+	unsigned char in[3 * PAGE], out[3 * PAGE];
+	int fd = memfd_create("asi", 0);
+	bool ok = fd >= 0;
+
+	for (unsigned int i = 0; ok && i < rounds; i++) {
+		memset(out, i + 1, sizeof(out));
+		memset(in, 0, sizeof(in));
+		ok = pwrite(fd, out, sizeof(out), i) == sizeof(out) &&
+		     pread(fd, in, sizeof(in), i) == sizeof(in) &&
+		     !memcmp(in, out, sizeof(in));
+	}
+	close(fd);
+	return ok;
+}
+
+/* Interrupts and signals, while user mode computes. */
+static bool test_timer(void)
+{
+	struct itimerval it = {
+		.it_interval.tv_usec = 2000,
+		.it_value.tv_usec = 2000,
+	};
+	unsigned long sum = 0, want = 0;
+	struct timespec t;
+	time_t end;
+
+	catch(SIGALRM, 0);
+	setitimer(ITIMER_REAL, &it, NULL);
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	end = t.tv_sec + 2;
+	do {
+		for (unsigned long i = 0; i < 100000; i++) {
+			asm volatile("add %1, %0" : "+r" (sum) : "r" (i));
+			want += i;
+		}
+		clock_gettime(CLOCK_MONOTONIC, &t);
+	} while (t.tv_sec < end);
+	memset(&it, 0, sizeof(it));
+	setitimer(ITIMER_REAL, &it, NULL);
+	uncatch(SIGALRM);
+	return got > 10 && sum == want;
+}
+
+static void *ipis(void *arg)
+{
+	volatile bool *stop = arg;
+
+	while (!*stop)
+		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+	return NULL;
+}
+
+/* IPIs: membarrier's, and TLB shootdowns of two threads. */
+static bool test_ipi(void)
+{
+	volatile bool stop = false;
+	pthread_t thread;
+	bool ok = true;
+
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED,
+		    0, 0))
+		return true;
+	pthread_create(&thread, NULL, ipis, (void *)&stop);
+	for (unsigned int i = 0; ok && i < rounds; i++) {
+		unsigned int *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+				       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		ok = !*p;
+		*p = i;
+		ok = ok && !mprotect(p, PAGE, PROT_READ) && *p == i;
+		munmap(p, PAGE);
+	}
+	stop = true;
+	pthread_join(thread, NULL);
+	return ok;
+}
+
+static bool test_ptrace(void)
+{
+	struct user_regs_struct regs;
+	static long word = 0x123456789;
+	int status, fd;
+	long seen;
+	pid_t pid = fork();
+	bool ok;
+
+	if (!pid) {
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		raise(SIGSTOP);
+		_exit(word == 0x987654321 ? 42 : 1);
+	}
+	waitpid(pid, &status, 0);
+	ok = WIFSTOPPED(status) && !ptrace(PTRACE_GETREGS, pid, 0, &regs) &&
+	     ptrace(PTRACE_PEEKDATA, pid, &word, 0) == word &&
+	     !ptrace(PTRACE_POKEDATA, pid, &word, 0x987654321);
+	if (ok) {
+		struct iovec to = { &seen, sizeof(seen) };
+		struct iovec from = { &word, sizeof(word) };
+
+		ok = process_vm_readv(pid, &to, 1, &from, 1, 0) ==
+			sizeof(seen) && seen == 0x987654321;
+	}
+	/* A hardware breakpoint: #DB in user mode, DR7 over a switch. */
+	ptrace(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[0]),
+	       &word);
+	ptrace(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[7]),
+	       0xb0003UL | 1);
+	ptrace(PTRACE_CONT, pid, 0, 0);
+	waitpid(pid, &status, 0);
+	if (WIFSTOPPED(status)) {
+		ptrace(PTRACE_CONT, pid, 0, 0);
+		waitpid(pid, &status, 0);
+	}
+	fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+	ok = ok && pread(fd, &seen, sizeof(seen), (off_t)&word) ==
+		sizeof(seen) && seen == word;
+	close(fd);
+	return ok && WIFEXITED(status) && WEXITSTATUS(status) == 42;
+}
+
+static bool test_ldt(void)
+{
+	struct user_desc desc = {
+		.entry_number = 2,
+		.limit = PAGE - 1,
+		.seg_32bit = 1,
+		.useable = 1,
+	};
+	unsigned int val, bad = 0;
+	unsigned int *low = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+
+	if (low == MAP_FAILED)
+		return false;
+	*low = 0xabcdef01;
+	desc.base_addr = (unsigned long)low;
+	if (syscall(SYS_modify_ldt, 1, &desc, sizeof(desc)))
+		return errno == ENOSYS;
+	for (unsigned int i = 0; i < rounds; i++) {
+		long nr = SYS_getppid;
+
+		asm volatile("mov %2, %%gs\n\t"
+			     "syscall\n\t"
+			     "mov %%gs:0, %0"
+			     : "=r" (val), "+a" (nr)
+			     : "r" (2 << 3 | 7)
+			     : "rcx", "r11", "memory");
+		bad += val != *low;
+	}
+	asm volatile("mov %0, %%gs" : : "r" (0));
+	munmap(low, PAGE);
+	return !bad;
+}
+
+static bool test_perf_breakpoint(void)
+{
+	static volatile int target;
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_BREAKPOINT,
+		.size = sizeof(attr),
+		.bp_type = HW_BREAKPOINT_W,
+		.bp_addr = (unsigned long)&target,
+		.bp_len = HW_BREAKPOINT_LEN_4,
+		.exclude_kernel = 1,
+	};
+	long long count = 0;
+	int fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0);
+
+	if (fd < 0)
+		return errno == ENOSYS || errno == ENOENT || errno == EOPNOTSUPP;
+	for (unsigned int i = 0; i < rounds; i++)
+		target = i;
+	if (read(fd, &count, sizeof(count)) != sizeof(count))
+		count = -1;
+	close(fd);
+	return count == rounds;
+}
+
+/* ---------------------------------------------------------- the counts */
+
+static void many_getppid(long nr)
+{
+	while (nr--)
+		syscall(SYS_getppid);
+}
+
+static void *other_thread(void *arg)
+{
+	volatile bool *stop = arg;
+
+	while (!*stop)
+		sched_yield();
+	return NULL;
+}
+
+static void many_yield(long nr)
+{
+	while (nr--)
+		sched_yield();
+}
+
+static void one_cpu(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(sched_getcpu(), &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+static const struct {
+	const char *name;
+	bool (*fn)(void);
+} effects[] = {
+	{ "A7 system calls", test_syscall },
+	{ "A7 int $0x80", test_int80 },
+	{ "A7 UD", test_ud },
+	{ "A7 BP", test_bp },
+	{ "A7 DB: single step", test_single_step },
+	{ "A7 DB: step into a system call", test_step_syscall },
+	{ "A7 DE", test_de },
+	{ "A7 GP", test_gp },
+	{ "A7 PF: bad address", test_pf_bad },
+	{ "A7 PF: kernel address", test_pf_kernel_address },
+	{ "A2 PF: a new page is zeroed", test_pf_zero },
+	{ "A2 PF: copy on write", test_pf_cow },
+	{ "A2 fork and exec", test_exec },
+	{ "A2 read and write of a file", test_file },
+	{ "A7 timer interrupts and signals", test_timer },
+	{ "A7 IPIs, TLB shootdowns", test_ipi },
+	{ "A2 A7 ptrace, process_vm_readv, /proc/self/mem", test_ptrace },
+	{ "A7 LDT", test_ldt },
+	{ "A7 perf breakpoint", test_perf_breakpoint },
+};
+
+int main(int argc, char **argv)
+{
+	volatile bool stop = false;
+	pthread_t thread;
+	long nr = 10000, count;
+	bool on = !access(STATS, R_OK);
+
+	if (argc == 3 && !strcmp(argv[1], "-x"))
+		return strcmp(argv[2], "right") ? 1 : 42;
+	skip_step = argc == 2 && !strcmp(argv[1], "-s");
+
+	ksft_print_header();
+	ksft_set_plan(ARRAY_SIZE(effects) + 3);
+	for (unsigned int i = 0; i < ARRAY_SIZE(effects); i++)
+		ksft_test_result(effects[i].fn(), "%s\n", effects[i].name);
+
+	if (!on) {
+		ksft_test_result_skip("exits of getppid: asi=off\n");
+		ksft_test_result_skip("exits of a switch in one mm: asi=off\n");
+		ksft_test_result_skip("it is entered: asi=off\n");
+		ksft_finished();
+	}
+	one_cpu();
+	count = exits_of(many_getppid, nr);
+	ksft_test_result(count < nr / 100, "getppid: %ld exits in %ld calls\n",
+			 count, nr);
+	pthread_create(&thread, NULL, other_thread, (void *)&stop);
+	count = exits_of(many_yield, nr);
+	stop = true;
+	pthread_join(thread, NULL);
+	ksft_test_result(count < nr / 100,
+			 "switch in one mm: %ld exits in %ld yields\n", count,
+			 nr);
+	count = stat_of("enters");
+	ksft_test_result(count > 0 && stat_of("exits_fault") > 0,
+			 "entered %ld times, %ld exits by fault\n", count,
+			 stat_of("exits_fault"));
+	ksft_finished();
+}
