@@ -431,14 +431,39 @@ static unsigned long find_pattern(struct page *page)
 	return nr;
 }
 
+/* Until a quarter of @old's blocks are among them, or there are no more. */
+static unsigned int take_blocks(struct list_head *list, struct blocks *old,
+				gfp_t gfp)
+{
+	unsigned int crossed = 0;
+	struct page *page;
+
+	while (crossed < NR_BLOCKS / 4) {
+		page = alloc_block(gfp);
+		if (!page)
+			break;
+		list_add(&page->lru, list);
+		crossed += in_blocks(old, page);
+	}
+	return crossed;
+}
+
+static void give_blocks(struct list_head *list)
+{
+	struct page *page, *next;
+
+	list_for_each_entry_safe(page, next, list, lru)
+		__free_pages(page, BLOCK_ORDER);
+}
+
 /* What users leave in their memory is gone before the kernel gets it. */
 static void a4_zeroed_towards_the_kernel(struct kunit *test)
 {
 	struct blocks *user = test_blocks(test, GFP_HIGHUSER_MOVABLE);
 	struct blocks *old = copy_of(test, user);
-	unsigned int crossed = 0, absent = 0;
-	struct page *page, *next;
+	unsigned int crossed, absent = 0;
 	unsigned long found = 0;
+	struct page *page;
 	unsigned int i;
 	LIST_HEAD(list);
 
@@ -448,17 +473,12 @@ static void a4_zeroed_towards_the_kernel(struct kunit *test)
 	free_blocks(user);
 
 	/* The kernel has free blocks of its own. Until they are used up: */
-	while (crossed < NR_BLOCKS / 4) {
-		page = alloc_block(GFP_KERNEL);
-		if (!page)
-			break;
-		list_add(&page->lru, &list);
-		crossed += in_blocks(old, page);
+	crossed = take_blocks(&list, old, GFP_KERNEL);
+	list_for_each_entry(page, &list, lru) {
 		found += find_pattern(page);
 		absent += !nr_present(page, BLOCK_ORDER);
 	}
-	list_for_each_entry_safe(page, next, &list, lru)
-		__free_pages(page, BLOCK_ORDER);
+	give_blocks(&list);
 
 	KUNIT_EXPECT_GT(test, crossed, 0);
 	KUNIT_EXPECT_EQ(test, absent, 0);
@@ -470,25 +490,19 @@ static void a4_flushed_towards_users(struct kunit *test)
 {
 	struct blocks *kernel = test_blocks(test, GFP_KERNEL);
 	struct blocks *old = copy_of(test, kernel);
-	unsigned int crossed = 0, present = 0;
+	unsigned int crossed, present = 0;
 	struct asi_stats before, after;
-	struct page *page, *next;
+	struct page *page;
 	LIST_HEAD(list);
 
 	free_blocks(kernel);
 	asi_read_stats(&before);
 	/* Users have memory of their own. Until they need the kernel's: */
-	while (crossed < NR_BLOCKS / 4) {
-		page = alloc_block(GFP_HIGHUSER_MOVABLE);
-		if (!page)
-			break;
-		list_add(&page->lru, &list);
-		crossed += in_blocks(old, page);
-		present += nr_present(page, BLOCK_ORDER);
-	}
+	crossed = take_blocks(&list, old, GFP_HIGHUSER_MOVABLE);
 	asi_read_stats(&after);
-	list_for_each_entry_safe(page, next, &list, lru)
-		__free_pages(page, BLOCK_ORDER);
+	list_for_each_entry(page, &list, lru)
+		present += nr_present(page, BLOCK_ORDER);
+	give_blocks(&list);
 
 	KUNIT_EXPECT_GT(test, crossed, 0);
 	KUNIT_EXPECT_EQ(test, present, 0);
@@ -502,7 +516,7 @@ static void a4_no_crossing_without_ipis(struct kunit *test)
 	struct blocks *kernel = test_blocks(test, GFP_KERNEL);
 	struct blocks *old = copy_of(test, kernel);
 	unsigned int crossed = 0, present = 0, nr = 0;
-	struct page *page, *next;
+	struct page *page;
 	LIST_HEAD(list);
 
 	free_blocks(kernel);
@@ -517,8 +531,7 @@ static void a4_no_crossing_without_ipis(struct kunit *test)
 		present += nr_present(page, BLOCK_ORDER);
 		nr++;
 	} while (!crossed);
-	list_for_each_entry_safe(page, next, &list, lru)
-		__free_pages(page, BLOCK_ORDER);
+	give_blocks(&list);
 
 	KUNIT_EXPECT_GT(test, nr, 0);
 	KUNIT_EXPECT_EQ(test, crossed, 0);
