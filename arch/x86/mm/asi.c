@@ -17,11 +17,15 @@
  *   has it, from before the type is set until after it is another one.
  * - Page tables of the restricted direct map are added, never freed or
  *   replaced: a walk needs no lock.
- * - asi_cpu::restricted is true from before a CPU loads restricted page tables
- *   until after it loads others. Exceptions that come with interrupts off leave
+ * - asi_cpu::class is set before a CPU loads restricted page tables, and reset
+ *   after it has loaded others. Exceptions that come with interrupts off leave
  *   both as they were.
+ * - asi_cpu::base is the loaded mm's CR3 for as long as CR3 is that for guests.
  * - In the kernel half of a restricted PGD the direct map's entries are those
- *   of asi_pgd, all others are init_mm's. In the user half all are the mm's.
+ *   of asi_pgd, all others are init_mm's. In the user half all are the mm's; of
+ *   that for guests all are none.
+ * - What the policy has flushed when a CPU leaves is flushed while it is still
+ *   restricted; what it has flushed on entry, while it is so already.
  */
 #define pr_fmt(fmt) "asi: " fmt
 
@@ -39,7 +43,11 @@
 #include <linux/pgalloc.h>
 #include <linux/seq_file.h>
 #include <linux/shmem_fs.h>
+#include <linux/string.h>
+#include <linux/workqueue.h>
 
+#include <asm/msr.h>
+#include <asm/nospec-branch.h>
 #include <asm/sections.h>
 #include <asm/tlbflush.h>
 #include <asm/trap_pf.h>
@@ -53,6 +61,10 @@ static bool asi_wanted __initdata;
 
 /* The direct map's top-level entries: the template of all restricted PGDs. */
 static pgd_t *asi_pgd __ro_after_init;
+
+/* The PGD of the restricted address space for guests. */
+static pgd_t *asi_guest_pgd __ro_after_init;
+unsigned long asi_guest_pgd_pa __ro_after_init;
 
 /* The direct map's slots in a PGD; nothing else has an address in them. */
 static unsigned int asi_first_slot __ro_after_init;
@@ -286,34 +298,29 @@ static void *asi_table(void)
 	return (void *)get_zeroed_page(GFP_KERNEL);
 }
 
+/* Make the table below an entry, unless there is one. */
+#define asi_populate_level(entry, none, set, make)			\
+({									\
+	void *table_ = none(*(entry)) ? asi_table() : NULL;		\
+									\
+	if (table_)							\
+		set(entry, make(__pa(table_) | _KERNPG_TABLE));		\
+	none(*(entry)) ? -ENOMEM : 0;					\
+})
+
 static int asi_populate_pmd(unsigned long addr)
 {
 	pgd_t *pgd = asi_pgd + pgd_index(addr);
 	p4d_t *p4d;
 	pud_t *pud;
-	void *table;
 
-	if (pgd_none(*pgd)) {
-		table = asi_table();
-		if (!table)
-			return -ENOMEM;
-		set_pgd(pgd, __pgd(__pa(table) | _KERNPG_TABLE));
-	}
+	if (asi_populate_level(pgd, pgd_none, set_pgd, __pgd))
+		return -ENOMEM;
 	p4d = p4d_offset(pgd, addr);
-	if (p4d_none(*p4d)) {
-		table = asi_table();
-		if (!table)
-			return -ENOMEM;
-		set_p4d(p4d, __p4d(__pa(table) | _KERNPG_TABLE));
-	}
+	if (asi_populate_level(p4d, p4d_none, set_p4d, __p4d))
+		return -ENOMEM;
 	pud = pud_offset(p4d, addr);
-	if (pud_none(*pud)) {
-		table = asi_table();
-		if (!table)
-			return -ENOMEM;
-		set_pud(pud, __pud(__pa(table) | _KERNPG_TABLE));
-	}
-	return 0;
+	return asi_populate_level(pud, pud_none, set_pud, __pud);
 }
 
 /* Make page tables for @start to @end, with new entries absent. */
@@ -368,13 +375,17 @@ static pgd_t asi_kernel_entry(unsigned int slot)
 					      swapper_pg_dir[slot];
 }
 
-void __asi_pgd_ctor(pgd_t *pgd)
+static void asi_make_kernel_half(pgd_t *restricted)
 {
-	pgd_t *restricted = asi_restricted_pgd(pgd);
 	unsigned int slot;
 
 	for (slot = KERNEL_PGD_BOUNDARY; slot < PTRS_PER_PGD; slot++)
 		restricted[slot] = asi_kernel_entry(slot);
+}
+
+void __asi_pgd_ctor(pgd_t *pgd)
+{
+	asi_make_kernel_half(asi_restricted_pgd(pgd));
 }
 
 /*
@@ -396,7 +407,7 @@ void __asi_sync_pgds(unsigned long start, unsigned long end)
 	struct ptdesc *ptdesc;
 
 	/* During boot, before asi_init(), there is nobody to be told. */
-	if (!asi_pgd)
+	if (!asi_guest_pgd)
 		return;
 	guard(spinlock)(&pgd_lock);
 	list_for_each_entry(ptdesc, &pgd_list, pt_list) {
@@ -405,6 +416,8 @@ void __asi_sync_pgds(unsigned long start, unsigned long end)
 		for (slot = pgd_index(start); slot <= last; slot++)
 			WRITE_ONCE(restricted[slot], asi_kernel_entry(slot));
 	}
+	for (slot = pgd_index(start); slot <= last; slot++)
+		WRITE_ONCE(asi_guest_pgd[slot], asi_kernel_entry(slot));
 }
 
 /*
@@ -444,63 +457,314 @@ static void __init asi_init_direct_map(void)
  */
 void __init asi_init(void)
 {
+	pgd_t *pgds;
+
 	if (!asi_enabled())
 		return;
 	asi_pgd = asi_table();
 	if (!asi_pgd || asi_populate(0, PFN_PHYS(max_pfn)))
 		panic("asi: no memory for page tables\n");
 	asi_init_direct_map();
-	pr_info("on, without flushes when it is left, and without a domain for guests\n");
+
+	/* The upper one of two pages, as CR3 tells by bit 12. */
+	pgds = (pgd_t *)__get_free_pages(GFP_KERNEL | __GFP_ZERO, 1);
+	if (!pgds)
+		panic("asi: no memory for page tables\n");
+	asi_guest_pgd = asi_restricted_pgd(pgds);
+	asi_guest_pgd_pa = __sme_pa(asi_guest_pgd);
+	asi_make_kernel_half(asi_guest_pgd);
+}
+
+/* === Flush policy ========================================================= */
+
+static const char * const asi_flush_names[] = {
+	[ASI_FLUSH_IBPB] = "ibpb",
+	[ASI_FLUSH_RSB]	 = "rsb",
+	[ASI_FLUSH_VERW] = "verw",
+	[ASI_FLUSH_L1D]	 = "l1d",
+};
+
+static_assert(ARRAY_SIZE(asi_flush_names) == ASI_NR_FLUSH);
+
+static struct asi_policy asi_policy __read_mostly;
+
+/* asi_flush=: the kinds, or -1 for what the CPU needs. */
+static int asi_flush_wanted __initdata = -1;
+
+/*
+ * What a class is to be kept apart from: whose data may not be in buffers when
+ * it is entered. What processes do to each other, and what a guest's control does
+ * to its VMM, is left to the mitigations that there are without ASI.
+ */
+static const unsigned long asi_apart[] = {
+	[ASI_USER]  = ASI_TAINT_KERNEL_DATA | ASI_TAINT_OTHER_DATA |
+		      ASI_TAINT_GUEST_DATA,
+	[ASI_GUEST] = ASI_TAINT_KERNEL_DATA | ASI_TAINT_OTHER_DATA |
+		      ASI_TAINT_USER_DATA,
+};
+
+/* What a class leaves in the CPU. */
+static const unsigned long asi_leaves[] = {
+	[ASI_USER]  = ASI_TAINT_USER_CONTROL | ASI_TAINT_USER_DATA,
+	[ASI_GUEST] = ASI_TAINT_GUEST_CONTROL | ASI_TAINT_GUEST_DATA,
+};
+
+static int __init asi_flush_setup(char *str)
+{
+	unsigned int kinds = 0;
+	char *name;
+	int kind;
+
+	if (!strcmp(str, "auto"))
+		return 0;
+	while ((name = strsep(&str, ","))) {
+		if (!strcmp(name, "none"))
+			continue;
+		kind = match_string(asi_flush_names, ASI_NR_FLUSH, name);
+		if (kind < 0) {
+			pr_warn("asi_flush=: unknown: %s\n", name);
+			return 0;
+		}
+		kinds |= BIT(kind);
+	}
+	asi_flush_wanted = kinds;
+	return 0;
+}
+early_param("asi_flush", asi_flush_setup);
+
+static unsigned int __init asi_flushes_there_are(void)
+{
+	unsigned int kinds = BIT(ASI_FLUSH_RSB);
+
+	if (boot_cpu_has(X86_FEATURE_IBPB))
+		kinds |= BIT(ASI_FLUSH_IBPB);
+	if (boot_cpu_has(X86_FEATURE_MD_CLEAR) ||
+	    boot_cpu_has(X86_FEATURE_VERW_CLEAR))
+		kinds |= BIT(ASI_FLUSH_VERW);
+	if (boot_cpu_has(X86_FEATURE_FLUSH_L1D))
+		kinds |= BIT(ASI_FLUSH_L1D);
+	return kinds;
+}
+
+/* By the CPU's bugs; what it has no flush for is left out by the caller. */
+static unsigned int __init asi_flushes_needed(void)
+{
+	unsigned int kinds = 0;
+
+	if (boot_cpu_has_bug(X86_BUG_SPECTRE_V2)) {
+		kinds |= BIT(ASI_FLUSH_IBPB);
+		/* Where IBPB does not clear the return stack, write_ibpb() does. */
+		if (!boot_cpu_has(X86_FEATURE_IBPB))
+			kinds |= BIT(ASI_FLUSH_RSB);
+	}
+	if (boot_cpu_has_bug(X86_BUG_MDS) || boot_cpu_has_bug(X86_BUG_TAA) ||
+	    boot_cpu_has_bug(X86_BUG_MMIO_STALE_DATA) ||
+	    boot_cpu_has_bug(X86_BUG_RFDS) || boot_cpu_has_bug(X86_BUG_TSA))
+		kinds |= BIT(ASI_FLUSH_VERW);
+	if (boot_cpu_has_bug(X86_BUG_L1TF))
+		kinds |= BIT(ASI_FLUSH_L1D);
+	return kinds;
+}
+
+/* After the CPU's bugs are known, and what is done about them; before users. */
+static int __init asi_choose_policy(void)
+{
+	unsigned int kinds = asi_flush_wanted, there_are, data, kind;
+	bool any = false;
+
+	if (!asi_enabled())
+		return 0;
+	there_are = asi_flushes_there_are();
+	if (asi_flush_wanted < 0)
+		kinds = asi_flushes_needed() & there_are;
+
+	/* To test the policy: a kind that the CPU lacks is counted, not done. */
+	if (!IS_ENABLED(CONFIG_DEBUG_ASI))
+		kinds &= there_are;
+	data = kinds & BIT(ASI_FLUSH_VERW);
+	asi_policy.exit = kinds & (BIT(ASI_FLUSH_IBPB) | BIT(ASI_FLUSH_RSB));
+	/* Where each return to user mode, or each VM entry, does it anyway. */
+	if (asi_flush_wanted >= 0 ||
+	    !cpu_feature_enabled(X86_FEATURE_CLEAR_CPU_BUF))
+		asi_policy.enter[ASI_USER] = data;
+	if (asi_flush_wanted >= 0 ||
+	    !cpu_feature_enabled(X86_FEATURE_CLEAR_CPU_BUF_VM))
+		asi_policy.enter[ASI_GUEST] = data;
+	/* The inverted entries of user page tables are enough for user mode. */
+	asi_policy.enter[ASI_GUEST] |= kinds & BIT(ASI_FLUSH_L1D);
+
+	pr_info("on; flushes:");
+	for (kind = 0; kind < ASI_NR_FLUSH; kind++) {
+		if (!(kinds & BIT(kind)))
+			continue;
+		pr_cont(" %s%s", asi_flush_names[kind],
+			there_are & BIT(kind) ? "" : " (counted only)");
+		any = true;
+	}
+	pr_cont("%s\n", any ? "" : " none");
+	return 0;
+}
+core_initcall(asi_choose_policy);
+
+/**
+ * asi_set_policy() - choose another policy, for tests
+ * @policy: The policy.
+ *
+ * Context: Any. CPUs may be between two flushes of the old one.
+ * Return: the old one.
+ */
+struct asi_policy asi_set_policy(struct asi_policy policy)
+{
+	struct asi_policy old = asi_policy;
+
+	asi_policy = policy;
+	return old;
+}
+
+static __always_inline void asi_flush(unsigned int kind)
+{
+	u16 ds = __KERNEL_DS;
+
+	switch (kind) {
+	case ASI_FLUSH_IBPB:
+		if (cpu_feature_enabled(X86_FEATURE_IBPB))
+			write_ibpb();
+		break;
+	case ASI_FLUSH_RSB:
+		asi_fill_rsb();
+		break;
+	case ASI_FLUSH_VERW:
+		asm volatile("verw %[ds]" : : [ds] "m" (ds) : "cc");
+		break;
+	case ASI_FLUSH_L1D:
+		if (cpu_feature_enabled(X86_FEATURE_FLUSH_L1D))
+			native_wrmsrq(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
+		break;
+	}
+	this_cpu_inc(asi_cpu.nr.flushed[kind]);
+}
+
+/*
+ * The taints go first: what an NMI taints meanwhile stays. That it flushes the
+ * same once more does no harm.
+ */
+static __always_inline void asi_flush_for_exit(void)
+{
+	unsigned long taints = this_cpu_read(asi_cpu.taints);
+	unsigned int kinds = READ_ONCE(asi_policy.exit);
+
+	if (!(taints & ASI_TAINTS_CONTROL))
+		return;
+	this_cpu_and(asi_cpu.taints, ~ASI_TAINTS_CONTROL);
+	if (kinds & BIT(ASI_FLUSH_IBPB))
+		asi_flush(ASI_FLUSH_IBPB);
+	if (kinds & BIT(ASI_FLUSH_RSB))
+		asi_flush(ASI_FLUSH_RSB);
+}
+
+static __always_inline void asi_flush_for_enter(unsigned int class)
+{
+	unsigned long taints = this_cpu_read(asi_cpu.taints);
+	unsigned int kinds = READ_ONCE(asi_policy.enter[class]);
+
+	if (taints & asi_apart[class]) {
+		this_cpu_and(asi_cpu.taints, ~asi_apart[class]);
+		if (kinds & BIT(ASI_FLUSH_VERW))
+			asi_flush(ASI_FLUSH_VERW);
+		if (kinds & BIT(ASI_FLUSH_L1D))
+			asi_flush(ASI_FLUSH_L1D);
+	}
+	this_cpu_or(asi_cpu.taints, asi_leaves[class]);
+}
+
+/* Another mm is loaded: what its last user or guest left is now another's. */
+static __always_inline void asi_taints_of_other(void)
+{
+	unsigned long old = this_cpu_read(asi_cpu.taints), new = old;
+
+	new &= ~(asi_leaves[ASI_USER] | asi_leaves[ASI_GUEST]);
+	if (old & (ASI_TAINT_USER_CONTROL | ASI_TAINT_GUEST_CONTROL))
+		new |= ASI_TAINT_OTHER_CONTROL;
+	if (old & (ASI_TAINT_USER_DATA | ASI_TAINT_GUEST_DATA))
+		new |= ASI_TAINT_OTHER_DATA;
+	/* An NMI may have left, and flushed, meanwhile: it can but do more. */
+	this_cpu_write(asi_cpu.taints, new);
 }
 
 /* === Transitions ========================================================== */
 
 /*
- * Load CR3 with @cr3, which is not restricted, or with its restricted
- * counterpart. Where it would not flush (CR3_NOFLUSH) it does all the same if
- * that was left to do, also by an NMI that comes just now.
+ * Load CR3 with @cr3, which is not restricted, or with its counterpart of a
+ * class. Where it would not flush (CR3_NOFLUSH) it does all the same if that was
+ * left to do, also by an NMI that comes just now.
  */
-static __always_inline void asi_load_cr3(unsigned long cr3, bool restricted)
+static __always_inline void asi_load_cr3(unsigned long cr3, unsigned int class)
 {
-	unsigned long pcid = BIT(cr3 & ASI_KPCID_MASK);
+	unsigned long pcid;
 
-	if (restricted) {
-		cr3 = asi_restricted_cr3(cr3);
-		this_cpu_write(asi_cpu.restricted, true);
-	}
+	if (class == ASI_GUEST)
+		this_cpu_write(asi_cpu.base, cr3);
+	if (class == ASI_NONE)
+		asi_flush_for_exit();
+	else
+		this_cpu_write(asi_cpu.class, class);
+
+	cr3 = asi_class_cr3(cr3, class);
+	pcid = BIT(cr3 & ASI_KPCID_MASK);
 	do {
-		if (this_cpu_read(asi_cpu.flush[restricted]) & pcid) {
-			this_cpu_and(asi_cpu.flush[restricted], ~pcid);
-			this_cpu_inc(asi_cpu.late);
+		if (this_cpu_read(asi_cpu.flush[class]) & pcid) {
+			this_cpu_and(asi_cpu.flush[class], ~pcid);
+			this_cpu_inc(asi_cpu.nr.late);
 			cr3 &= ~CR3_NOFLUSH;
 		}
 		native_write_cr3(cr3);
-	} while (unlikely(this_cpu_read(asi_cpu.flush[restricted]) & pcid));
-	if (!restricted)
-		this_cpu_write(asi_cpu.restricted, false);
+	} while (unlikely(this_cpu_read(asi_cpu.flush[class]) & pcid));
+
+	if (class == ASI_NONE) {
+		this_cpu_write(asi_cpu.class, class);
+		this_cpu_or(asi_cpu.taints, ASI_TAINT_KERNEL_DATA);
+	} else {
+		asi_flush_for_enter(class);
+	}
 }
 
-/*
- * CR3 as it would be if it were not restricted. With PCIDs to load it flushes
- * nothing.
- */
-static __always_inline unsigned long asi_unrestricted_cr3(unsigned long cr3)
+/* A7: what is known of CR3 is what is loaded. */
+static __always_inline void asi_check_cr3(void)
 {
-	cr3 &= ~(ASI_CR3_TABLE | ASI_CR3_PCID);
+	struct mm_struct *mm = this_cpu_read(cpu_tlbstate.loaded_mm);
+	unsigned int class = this_cpu_read(asi_cpu.class);
+	unsigned long cr3 = __native_read_cr3();
+
+	if (!IS_ENABLED(CONFIG_DEBUG_ASI))
+		return;
+	WARN_ON_ONCE(asi_cr3_is_guest(cr3) != (class == ASI_GUEST));
+	WARN_ON_ONCE(!!(cr3 & ASI_CR3_TABLE) != (class != ASI_NONE));
+	if (mm != LOADED_MM_SWITCHING)
+		WARN_ON_ONCE((asi_base_cr3(cr3) & CR3_ADDR_MASK) !=
+			     __phys_addr_nodebug((unsigned long)mm->pgd));
+}
+
+/* With PCIDs to load it flushes nothing. */
+static __always_inline unsigned long asi_loaded_base_cr3(void)
+{
+	unsigned long cr3 = asi_base_cr3(__native_read_cr3());
+
 	if (cpu_feature_enabled(X86_FEATURE_PCID))
 		cr3 |= CR3_NOFLUSH;
 	return cr3;
 }
 
-noinstr void __asi_enter(void)
+noinstr void __asi_enter(unsigned int class)
 {
-	asi_load_cr3(asi_unrestricted_cr3(__native_read_cr3()), true);
-	this_cpu_inc(asi_cpu.enters);
+	asi_check_cr3();
+	asi_load_cr3(asi_loaded_base_cr3(), class);
+	this_cpu_inc(asi_cpu.nr.enters[class]);
 }
+EXPORT_SYMBOL_FOR_KVM(__asi_enter);
 
 noinstr void __asi_exit(void)
 {
-	asi_load_cr3(asi_unrestricted_cr3(__native_read_cr3()), false);
+	asi_load_cr3(asi_loaded_base_cr3(), ASI_NONE);
 }
 
 /**
@@ -518,53 +782,70 @@ void asi_exit(void)
 	if (!asi_restricted())
 		return;
 	__asi_exit();
-	this_cpu_inc(asi_cpu.exits[ASI_EXIT_ASKED]);
+	this_cpu_inc(asi_cpu.nr.exits[ASI_EXIT_ASKED]);
 }
 
 /**
  * asi_switch_cr3() - load CR3 for another mm
  * @cr3: What to load, or what to load the restricted counterpart of.
- * @may_stay: The latter, if the CPU is in the restricted address space now.
+ * @may_stay: The latter, if the CPU is in a restricted address space now.
  *
  * Context: switch_mm_irqs_off(). Not a place for probes, whose handlers might
  *          leave it meanwhile.
  */
 noinstr void asi_switch_cr3(unsigned long cr3, bool may_stay)
 {
-	bool restricted = may_stay && this_cpu_read(asi_cpu.restricted);
+	unsigned int class = ASI_NONE;
 
-	if (restricted)
-		this_cpu_inc(asi_cpu.switches);
-	else if (this_cpu_read(asi_cpu.restricted))
-		this_cpu_inc(asi_cpu.exits[ASI_EXIT_SWITCH]);
-	asi_load_cr3(cr3, restricted);
+	asi_check_cr3();
+	if (!this_cpu_read(asi_cpu.class)) {
+		/* Nothing is left, nothing is entered. */
+	} else if (may_stay) {
+		class = ASI_USER;
+		this_cpu_inc(asi_cpu.nr.switches);
+	} else {
+		this_cpu_inc(asi_cpu.nr.exits[ASI_EXIT_SWITCH]);
+	}
+	asi_taints_of_other();
+	asi_load_cr3(cr3, class);
 }
 
 /* What an NMI finds meanwhile it restores: so CR3 is looked at last. */
 noinstr void __asi_cr3_loaded(void)
 {
+	unsigned int class = this_cpu_read(asi_cpu.class);
 	unsigned long cr3;
 
-	this_cpu_write(asi_cpu.restricted, true);
+	/* Whichever it is, say it is restricted before it is looked at. */
+	if (class == ASI_NONE)
+		this_cpu_write(asi_cpu.class, ASI_GUEST);
 	cr3 = __native_read_cr3();
-	if (!(cr3 & ASI_CR3_TABLE))
-		this_cpu_write(asi_cpu.restricted, false);
-	else if (this_cpu_read(asi_cpu.flush[1]) & BIT(cr3 & ASI_KPCID_MASK))
-		asi_load_cr3(asi_unrestricted_cr3(cr3), true);
+	if (asi_cr3_is_guest(cr3))
+		class = ASI_GUEST;
+	else
+		class = cr3 & ASI_CR3_TABLE ? ASI_USER : ASI_NONE;
+	this_cpu_write(asi_cpu.class, class);
+	if (class != ASI_NONE &&
+	    this_cpu_read(asi_cpu.flush[class]) & BIT(cr3 & ASI_KPCID_MASK))
+		asi_load_cr3(asi_loaded_base_cr3(), class);
 }
 EXPORT_SYMBOL_FOR_KVM(__asi_cr3_loaded);
 
 /*
- * CR3 is asked, not asi_cpu::restricted: it is the truth at any point. What is
- * absent in init_mm as well faults again, and then it is a fault.
+ * CR3 is asked, not asi_cpu::class: it is the truth at any point. What is absent
+ * in init_mm as well, or in the mm, faults again, and then it is a fault.
  */
 noinstr bool __asi_fault(unsigned long addr, unsigned long error_code)
 {
+	unsigned long cr3;
+
 	if (error_code & (X86_PF_PROT | X86_PF_USER | X86_PF_RSVD))
 		return false;
-	if (!asi_in_direct_map(addr))
+	cr3 = __native_read_cr3();
+	if (!(cr3 & ASI_CR3_TABLE))
 		return false;
-	if (!(__native_read_cr3() & ASI_CR3_TABLE))
+	if (!asi_in_direct_map(addr) &&
+	    !(asi_cr3_is_guest(cr3) && addr < TASK_SIZE_MAX))
 		return false;
 	__asi_exit();
 	return true;
@@ -610,7 +891,10 @@ static void asi_count_caller(unsigned long ip)
  */
 void asi_note_fault(struct pt_regs *regs, unsigned long addr)
 {
-	this_cpu_inc(asi_cpu.exits[ASI_EXIT_FAULT]);
+	if (addr < TASK_SIZE_MAX)
+		this_cpu_inc(asi_cpu.nr.exits[ASI_EXIT_USER]);
+	else
+		this_cpu_inc(asi_cpu.nr.exits[ASI_EXIT_FAULT]);
 	asi_count_caller(regs->ip);
 	trace_asi_exit(addr, regs->ip);
 }
@@ -763,8 +1047,21 @@ void asi_audit_range(struct asi_audit *audit, unsigned long start,
 	put_online_mems();
 }
 
+static void asi_audit_kernel_half(struct asi_audit *audit, pgd_t *restricted)
+{
+	unsigned int slot;
+
+	audit->pgds++;
+	for (slot = KERNEL_PGD_BOUNDARY; slot < PTRS_PER_PGD; slot++) {
+		if (pgd_val(restricted[slot]) !=
+		    pgd_val(asi_kernel_entry(slot)))
+			audit->wrong++;
+	}
+}
+
 /**
- * asi_audit_pgds() - check the kernel half of all restricted PGDs
+ * asi_audit_pgds() - check the kernel half of all restricted PGDs, and that the
+ *		      one for guests has no other
  * @audit: Where to add the counts.
  *
  * Context: May sleep.
@@ -776,19 +1073,37 @@ void asi_audit_pgds(struct asi_audit *audit)
 
 	get_online_mems();
 	spin_lock(&pgd_lock);
-	list_for_each_entry(ptdesc, &pgd_list, pt_list) {
-		pgd_t *restricted = asi_restricted_pgd(ptdesc_address(ptdesc));
-
-		audit->pgds++;
-		for (slot = KERNEL_PGD_BOUNDARY; slot < PTRS_PER_PGD; slot++) {
-			if (pgd_val(restricted[slot]) !=
-			    pgd_val(asi_kernel_entry(slot)))
-				audit->wrong++;
-		}
-	}
+	list_for_each_entry(ptdesc, &pgd_list, pt_list)
+		asi_audit_kernel_half(audit,
+				      asi_restricted_pgd(ptdesc_address(ptdesc)));
+	asi_audit_kernel_half(audit, asi_guest_pgd);
+	for (slot = 0; slot < KERNEL_PGD_BOUNDARY; slot++)
+		audit->wrong += pgd_val(asi_guest_pgd[slot]) != 0;
 	spin_unlock(&pgd_lock);
 	put_online_mems();
 }
+
+/* A1, A3, A8 by themselves, once a second, with CONFIG_DEBUG_ASI. */
+static void asi_debug_audit(struct work_struct *work)
+{
+	DECLARE_BITMAP(pages, PTRS_PER_PTE);
+	struct asi_audit audit = {};
+	unsigned long pfn;
+
+	get_online_mems();
+	for (pfn = 0; pfn < max_pfn; pfn += PTRS_PER_PTE) {
+		asi_audit_pmd(&audit, (unsigned long)__va(PFN_PHYS(pfn)), pages);
+		cond_resched();
+	}
+	put_online_mems();
+	asi_audit_pgds(&audit);
+	WARN_ON_ONCE(audit.different);
+	WARN_ON_ONCE(audit.movable);
+	WARN_ON_ONCE(audit.wrong);
+	schedule_delayed_work(to_delayed_work(work), HZ);
+}
+
+static DECLARE_DEFERRABLE_WORK(asi_debug_work, asi_debug_audit);
 
 static const char * const asi_user_data_names[] = {
 	[ASI_ANON]	  = "anonymous",
@@ -835,19 +1150,15 @@ DEFINE_SHOW_ATTRIBUTE(audit);
  */
 void asi_read_stats(struct asi_stats *stats)
 {
-	unsigned int nr, cause;
+	unsigned long *sum = (unsigned long *)&stats->cpus;
+	unsigned int cpu, i;
 
 	memset(stats, 0, sizeof(*stats));
-	for_each_possible_cpu(nr) {
-		const struct asi_cpu *cpu = per_cpu_ptr(&asi_cpu, nr);
+	for_each_possible_cpu(cpu) {
+		unsigned long *nr = (unsigned long *)per_cpu_ptr(&asi_cpu.nr, cpu);
 
-		stats->enters += READ_ONCE(cpu->enters);
-		stats->switches += READ_ONCE(cpu->switches);
-		stats->reenters += READ_ONCE(cpu->reenters);
-		stats->invpcids += READ_ONCE(cpu->invpcids);
-		stats->late += READ_ONCE(cpu->late);
-		for (cause = 0; cause < ASI_NR_EXIT; cause++)
-			stats->exits[cause] += READ_ONCE(cpu->exits[cause]);
+		for (i = 0; i < sizeof(stats->cpus) / sizeof(*sum); i++)
+			sum[i] += READ_ONCE(nr[i]);
 	}
 	stats->zapped = atomic_long_read(&asi_zapped);
 	stats->restored = atomic_long_read(&asi_restored);
@@ -857,19 +1168,25 @@ void asi_read_stats(struct asi_stats *stats)
 static int stats_show(struct seq_file *m, void *unused)
 {
 	struct asi_stats stats;
+	unsigned int kind;
 
 	asi_read_stats(&stats);
 	seq_printf(m, "zapped %lu\n", stats.zapped);
 	seq_printf(m, "restored %lu\n", stats.restored);
 	seq_printf(m, "flushes %lu\n", stats.flushes);
-	seq_printf(m, "enters %lu\n", stats.enters);
-	seq_printf(m, "reenters %lu\n", stats.reenters);
-	seq_printf(m, "exits_fault %lu\n", stats.exits[ASI_EXIT_FAULT]);
-	seq_printf(m, "exits_switch %lu\n", stats.exits[ASI_EXIT_SWITCH]);
-	seq_printf(m, "exits_asked %lu\n", stats.exits[ASI_EXIT_ASKED]);
-	seq_printf(m, "switches %lu\n", stats.switches);
-	seq_printf(m, "flushes_other %lu\n", stats.invpcids);
-	seq_printf(m, "flushes_late %lu\n", stats.late);
+	seq_printf(m, "enters %lu\n", stats.cpus.enters[ASI_USER]);
+	seq_printf(m, "enters_guest %lu\n", stats.cpus.enters[ASI_GUEST]);
+	seq_printf(m, "reenters %lu\n", stats.cpus.reenters);
+	seq_printf(m, "exits_fault %lu\n", stats.cpus.exits[ASI_EXIT_FAULT]);
+	seq_printf(m, "exits_user %lu\n", stats.cpus.exits[ASI_EXIT_USER]);
+	seq_printf(m, "exits_switch %lu\n", stats.cpus.exits[ASI_EXIT_SWITCH]);
+	seq_printf(m, "exits_asked %lu\n", stats.cpus.exits[ASI_EXIT_ASKED]);
+	seq_printf(m, "switches %lu\n", stats.cpus.switches);
+	seq_printf(m, "flushes_other %lu\n", stats.cpus.invpcids);
+	seq_printf(m, "flushes_late %lu\n", stats.cpus.late);
+	for (kind = 0; kind < ASI_NR_FLUSH; kind++)
+		seq_printf(m, "flushed_%s %lu\n", asi_flush_names[kind],
+			   stats.cpus.flushed[kind]);
 	return 0;
 }
 
@@ -903,6 +1220,8 @@ static int __init asi_debugfs_init(void)
 	debugfs_create_file("audit", 0400, dir, NULL, &audit_fops);
 	debugfs_create_file("stats", 0400, dir, NULL, &stats_fops);
 	debugfs_create_file("exits", 0400, dir, NULL, &exits_fops);
+	if (IS_ENABLED(CONFIG_DEBUG_ASI))
+		schedule_delayed_work(&asi_debug_work, HZ);
 	return 0;
 }
 late_initcall(asi_debugfs_init);

@@ -70,8 +70,24 @@ struct asi_audit {
 };
 
 /**
- * enum asi_exit_cause - why a CPU leaves the restricted address space
+ * enum asi_class - in which kind of address space a CPU is
+ * @ASI_NONE:     None that is restricted.
+ * @ASI_USER:     The loaded mm's restricted one. User mode runs in it.
+ * @ASI_GUEST:    The one for guests: as @ASI_USER, but without a user half. All
+ *                mms share it. Guests are entered from it, and left to it.
+ * @ASI_NR_CLASS: How many there are.
+ */
+enum asi_class {
+	ASI_NONE,
+	ASI_USER,
+	ASI_GUEST,
+	ASI_NR_CLASS,
+};
+
+/**
+ * enum asi_exit_cause - why a CPU leaves a restricted address space
  * @ASI_EXIT_FAULT:  The kernel touched memory that is not there.
+ * @ASI_EXIT_USER:   It touched user mode's half from where there is none.
  * @ASI_EXIT_SWITCH: It went to init_mm, or to a temporary mm.
  * @ASI_EXIT_ASKED:  asi_exit(): the CPU is about to be suspended, or to run
  *                   another kernel.
@@ -79,36 +95,89 @@ struct asi_audit {
  */
 enum asi_exit_cause {
 	ASI_EXIT_FAULT,
+	ASI_EXIT_USER,
 	ASI_EXIT_SWITCH,
 	ASI_EXIT_ASKED,
 	ASI_NR_EXIT,
 };
 
 /**
- * struct asi_cpu - where a CPU is, and what it did
- * @restricted: CR3 is restricted, or is about to be, or was until just now.
- *              Written with interrupts off. Whoever interrupts that code and
- *              cannot be held back (NMI, #MC, #DB, #BP) leaves this, and CR3,
- *              as they were.
- * @flush:      kPCIDs whose translations are out of date, of address spaces that
- *              are not restricted, [0], and that are, [1].
- * @enters:     How often the CPU went into the restricted address space.
- * @exits:      How often it left it, by cause.
- * @switches:   How often it went from that of one mm to that of another.
- * @reenters:   Enters after an NMI, or another of its kind, had left it.
- * @invpcids:   Pages flushed in the address space that was not loaded.
- * @late:       Loads of CR3 that flushed, because something had been left to
- *              flush.
+ * enum asi_flush - what is flushed when a restricted address space is left or
+ *		    entered, if the policy asks for it
+ * @ASI_FLUSH_IBPB: Indirect branch predictors, before it is left.
+ * @ASI_FLUSH_RSB:  The return stack, before it is left: where IBPB does not.
+ * @ASI_FLUSH_VERW: Fill buffers and such, after it was entered.
+ * @ASI_FLUSH_L1D:  The L1 data cache, after that for guests was entered.
+ * @ASI_NR_FLUSH:   How many there are.
  */
-struct asi_cpu {
-	bool restricted;
-	unsigned long flush[2];
-	unsigned long enters;
+enum asi_flush {
+	ASI_FLUSH_IBPB,
+	ASI_FLUSH_RSB,
+	ASI_FLUSH_VERW,
+	ASI_FLUSH_L1D,
+	ASI_NR_FLUSH,
+};
+
+/*
+ * Taints: what has been left in a CPU that a flush would remove. Control of
+ * what it predicts, by whoever ran; and data that was touched. "Other" is a user
+ * or a guest of another mm than the one loaded.
+ */
+#define ASI_TAINT_USER_CONTROL	BIT(0)
+#define ASI_TAINT_GUEST_CONTROL	BIT(1)
+#define ASI_TAINT_OTHER_CONTROL	BIT(2)
+#define ASI_TAINT_USER_DATA	BIT(3)
+#define ASI_TAINT_GUEST_DATA	BIT(4)
+#define ASI_TAINT_OTHER_DATA	BIT(5)
+#define ASI_TAINT_KERNEL_DATA	BIT(6)
+
+#define ASI_TAINTS_CONTROL						\
+	(ASI_TAINT_USER_CONTROL | ASI_TAINT_GUEST_CONTROL |		\
+	 ASI_TAINT_OTHER_CONTROL)
+#define ASI_TAINTS_DATA							\
+	(ASI_TAINT_USER_DATA | ASI_TAINT_GUEST_DATA |			\
+	 ASI_TAINT_OTHER_DATA | ASI_TAINT_KERNEL_DATA)
+
+/**
+ * struct asi_counters - what a CPU did
+ * @enters:   How often it went into a restricted address space, by class; from
+ *            one of another class, too.
+ * @exits:    How often it left them, by cause.
+ * @switches: How often it went from that of one mm to that of another.
+ * @reenters: Enters after an NMI, or another of its kind, had left it.
+ * @invpcids: Pages flushed in the address spaces that were not loaded.
+ * @late:     Loads of CR3 that flushed, because something had been left to
+ *            flush.
+ * @flushed:  Flushes that the policy asked for, by kind.
+ */
+struct asi_counters {
+	unsigned long enters[ASI_NR_CLASS];
 	unsigned long exits[ASI_NR_EXIT];
 	unsigned long switches;
 	unsigned long reenters;
 	unsigned long invpcids;
 	unsigned long late;
+	unsigned long flushed[ASI_NR_FLUSH];
+};
+
+/**
+ * struct asi_cpu - where a CPU is, and what it did
+ * @class:  CR3 is restricted (&enum asi_class), or is about to be, or was until
+ *          just now. Written with interrupts off. Whoever interrupts that code
+ *          and cannot be held back (NMI, #MC, #DB, #BP) leaves this, and CR3, as
+ *          they were.
+ * @taints: What has been left in the CPU.
+ * @base:   The loaded mm's CR3 that is not restricted, while CR3 is that for
+ *          guests, which does not tell.
+ * @flush:  kPCIDs whose translations are out of date, by class.
+ * @nr:     Counters.
+ */
+struct asi_cpu {
+	unsigned int class;
+	unsigned long taints;
+	unsigned long base;
+	unsigned long flush[ASI_NR_CLASS];
+	struct asi_counters nr;
 };
 
 /**
@@ -116,23 +185,25 @@ struct asi_cpu {
  * @zapped:   PMD entries made absent.
  * @restored: PMD entries made present.
  * @flushes:  Shootdowns for those that were made absent.
- * @enters:   As in struct asi_cpu, and so the following, of all CPUs.
- * @reenters: Enters after an NMI, or another of its kind.
- * @exits:    By cause.
- * @switches: From one mm to another, without an exit.
- * @invpcids: As in struct asi_cpu.
- * @late:     As in struct asi_cpu.
+ * @cpus:     The counters of all CPUs.
  */
 struct asi_stats {
 	unsigned long zapped;
 	unsigned long restored;
 	unsigned long flushes;
-	unsigned long enters;
-	unsigned long reenters;
-	unsigned long exits[ASI_NR_EXIT];
-	unsigned long switches;
-	unsigned long invpcids;
-	unsigned long late;
+	struct asi_counters cpus;
+};
+
+/**
+ * struct asi_policy - which flushes a CPU needs; bits are &enum asi_flush
+ * @exit:  Before a restricted address space is left, if it has been tainted by
+ *         anybody's control.
+ * @enter: After one was entered, if it has been tainted by data of those whom
+ *         that class is to be kept apart from.
+ */
+struct asi_policy {
+	unsigned int exit;
+	unsigned int enter[ASI_NR_CLASS];
 };
 
 /* That of PTI: the two exclude each other. */
@@ -146,6 +217,9 @@ struct asi_stats {
 #ifdef CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION
 
 DECLARE_PER_CPU_ALIGNED(struct asi_cpu, asi_cpu);
+
+/* The physical address of the PGD for guests. */
+extern unsigned long asi_guest_pgd_pa;
 
 /**
  * asi_enabled() - whether there are restricted page tables
@@ -171,21 +245,38 @@ static inline pgd_t *asi_restricted_pgd(pgd_t *pgd)
 }
 
 /**
- * asi_restricted() - whether this CPU is in the restricted address space
+ * asi_class() - which restricted address space this CPU is in
  *
  * Context: Interrupts off, or the answer may be out of date: an interrupt may
  *          leave it, and a task that runs meanwhile may enter it.
+ * Return: &enum asi_class.
+ */
+static __always_inline unsigned int asi_class(void)
+{
+	return asi_enabled() ? this_cpu_read(asi_cpu.class) : ASI_NONE;
+}
+
+/**
+ * asi_restricted() - whether this CPU is in a restricted address space
+ *
+ * Context: As asi_class().
  * Return: true when a kernel access to user data would fault.
  */
 static __always_inline bool asi_restricted(void)
 {
-	return asi_enabled() && this_cpu_read(asi_cpu.restricted);
+	return asi_class() != ASI_NONE;
 }
 
-/* The restricted counterpart of a CR3. */
-static __always_inline unsigned long asi_restricted_cr3(unsigned long cr3)
+/* The counterpart of a CR3 that is not restricted. */
+static __always_inline unsigned long asi_class_cr3(unsigned long cr3,
+						   unsigned int class)
 {
-	cr3 |= ASI_CR3_TABLE;
+	if (class == ASI_NONE)
+		return cr3;
+	if (class == ASI_GUEST)
+		cr3 = (cr3 & CR3_NOFLUSH) | asi_guest_pgd_pa;
+	else
+		cr3 |= ASI_CR3_TABLE;
 	if (cpu_feature_enabled(X86_FEATURE_PCID))
 		cr3 |= ASI_CR3_PCID;
 	return cr3;
@@ -194,29 +285,47 @@ static __always_inline unsigned long asi_restricted_cr3(unsigned long cr3)
 /* @cr3, or its restricted counterpart where that is what this CPU has loaded. */
 static __always_inline unsigned long asi_cr3(unsigned long cr3)
 {
-	return asi_restricted() ? asi_restricted_cr3(cr3) : cr3;
+	return asi_class_cr3(cr3, asi_class());
 }
 
-/* The physical address of an mm's PGD, by that of it or its second page. */
-static __always_inline unsigned long asi_cr3_pgd(unsigned long pa)
+/* Whether a CR3 is the one for guests. */
+static __always_inline bool asi_cr3_is_guest(unsigned long cr3)
 {
-	return asi_enabled() ? pa & ~ASI_CR3_TABLE : pa;
+	return (cr3 & ~(CR3_NOFLUSH | CR3_PCID_MASK)) == asi_guest_pgd_pa;
 }
 
-/* @pcid is out of date, of address spaces that are @restricted, or are not. */
-static __always_inline void asi_flush_later(u16 pcid, bool restricted)
+/*
+ * CR3 as it would be if it were not restricted: what is loaded, or what it is
+ * the counterpart of.
+ */
+static __always_inline unsigned long asi_base_cr3(unsigned long cr3)
 {
-	this_cpu_or(asi_cpu.flush[restricted], BIT(pcid));
+	if (asi_cr3_is_guest(cr3))
+		return this_cpu_read(asi_cpu.base) & ~CR3_NOFLUSH;
+	return cr3 & ~(ASI_CR3_TABLE | ASI_CR3_PCID);
+}
+
+/* @pcid is out of date, in address spaces of that class. */
+static __always_inline void asi_flush_later(u16 pcid, unsigned int class)
+{
+	this_cpu_or(asi_cpu.flush[class], BIT(pcid));
+}
+
+/* There is one PCID of the class for guests. */
+static __always_inline void asi_flush_guest_later(void)
+{
+	asi_flush_later(0, ASI_GUEST);
 }
 
 /* Flush a page in an address space that is not loaded. */
 static __always_inline void asi_invpcid(u16 pcid, unsigned long addr)
 {
 	invpcid_flush_one(pcid, addr);
-	this_cpu_inc(asi_cpu.invpcids);
+	this_cpu_inc(asi_cpu.nr.invpcids);
 }
 
-void __asi_enter(void);
+void asi_fill_rsb(void);
+void __asi_enter(unsigned int class);
 void __asi_exit(void);
 void asi_exit(void);
 void asi_switch_cr3(unsigned long cr3, bool may_stay);
@@ -234,24 +343,39 @@ void asi_note_fault(struct pt_regs *regs, unsigned long addr);
  */
 static __always_inline void asi_enter(void)
 {
-	if (asi_enabled() && !this_cpu_read(asi_cpu.restricted))
-		__asi_enter();
+	if (asi_enabled() && this_cpu_read(asi_cpu.class) != ASI_USER)
+		__asi_enter(ASI_USER);
+}
+
+/**
+ * asi_enter_guest() - go into the restricted address space for guests
+ *
+ * VM entry stores CR3, and VM exit loads it again. On VMX it is stored earlier
+ * than that, so this is called before, and once more just before VM entry, in
+ * case that what happened meanwhile has left it.
+ *
+ * Context: Interrupts off, from here to VM entry. The loaded mm is a user's.
+ */
+static __always_inline void asi_enter_guest(void)
+{
+	if (asi_enabled() && this_cpu_read(asi_cpu.class) != ASI_GUEST)
+		__asi_enter(ASI_GUEST);
 }
 
 /**
  * asi_nmi_exit() - leave the CPU as an NMI, or another of its kind, found it
- * @restricted: What asi_restricted() said on entry.
+ * @class: What asi_class() said on entry.
  *
  * Such exceptions interrupt code that relies on where it is: between asi_enter()
  * and user mode, or while it loads CR3.
  *
  * Context: The end of an exception that can occur with interrupts off.
  */
-static __always_inline void asi_nmi_exit(bool restricted)
+static __always_inline void asi_nmi_exit(unsigned int class)
 {
-	if (restricted && !this_cpu_read(asi_cpu.restricted)) {
-		this_cpu_inc(asi_cpu.reenters);
-		__asi_enter();
+	if (class != ASI_NONE && this_cpu_read(asi_cpu.class) == ASI_NONE) {
+		this_cpu_inc(asi_cpu.nr.reenters);
+		__asi_enter(class);
 	}
 }
 
@@ -276,6 +400,13 @@ static __always_inline void asi_cr3_loaded(void)
 		__asi_cr3_loaded();
 }
 
+/* User mode's half has got other bits in the loaded mm's CR3 (LAM). */
+static __always_inline void asi_set_cr3_bits(unsigned long bits)
+{
+	if (asi_class() == ASI_GUEST)
+		this_cpu_or(asi_cpu.base, bits);
+}
+
 unsigned long asi_region_align(void);
 void asi_check_boottime(void);
 void asi_init(void);
@@ -294,6 +425,7 @@ pmd_t *asi_direct_map_pmd(unsigned long addr);
 void asi_audit_range(struct asi_audit *audit, unsigned long start,
 		     unsigned long end);
 void asi_audit_pgds(struct asi_audit *audit);
+struct asi_policy asi_set_policy(struct asi_policy policy);
 void asi_read_stats(struct asi_stats *stats);
 
 /* A new mm's PGD, under pgd_lock, before it is on pgd_list. */
@@ -337,6 +469,11 @@ static __always_inline bool asi_enabled(void)
 	return false;
 }
 
+static __always_inline unsigned int asi_class(void)
+{
+	return ASI_NONE;
+}
+
 static __always_inline bool asi_restricted(void)
 {
 	return false;
@@ -347,9 +484,14 @@ static __always_inline unsigned long asi_cr3(unsigned long cr3)
 	return cr3;
 }
 
-static __always_inline unsigned long asi_cr3_pgd(unsigned long pa)
+static __always_inline unsigned long asi_base_cr3(unsigned long cr3)
 {
-	return pa;
+	return cr3;
+}
+
+static __always_inline bool asi_cr3_is_guest(unsigned long cr3)
+{
+	return false;
 }
 
 static __always_inline bool asi_fault(unsigned long addr,
@@ -365,9 +507,12 @@ static inline unsigned long asi_region_align(void)
 
 static __always_inline void asi_enter(void) { }
 static __always_inline void asi_exit(void) { }
-static __always_inline void asi_nmi_exit(bool restricted) { }
+static __always_inline void asi_enter_guest(void) { }
+static __always_inline void asi_nmi_exit(unsigned int class) { }
 static __always_inline void asi_cr3_loaded(void) { }
-static __always_inline void asi_flush_later(u16 pcid, bool restricted) { }
+static __always_inline void asi_set_cr3_bits(unsigned long bits) { }
+static __always_inline void asi_flush_later(u16 pcid, unsigned int class) { }
+static __always_inline void asi_flush_guest_later(void) { }
 static __always_inline void asi_invpcid(u16 pcid, unsigned long addr) { }
 static inline void asi_switch_cr3(unsigned long cr3, bool may_stay) { }
 static inline void asi_note_fault(struct pt_regs *regs, unsigned long addr) { }

@@ -813,9 +813,10 @@ static void a2_enter_and_exit(struct kunit *test)
 	asi_read_stats(&after);
 	KUNIT_EXPECT_TRUE(test, in);
 	KUNIT_EXPECT_TRUE(test, out);
-	KUNIT_EXPECT_GT(test, after.enters, before.enters);
-	KUNIT_EXPECT_GT(test, after.exits[ASI_EXIT_ASKED],
-			before.exits[ASI_EXIT_ASKED]);
+	KUNIT_EXPECT_GT(test, after.cpus.enters[ASI_USER],
+			before.cpus.enters[ASI_USER]);
+	KUNIT_EXPECT_GT(test, after.cpus.exits[ASI_EXIT_ASKED],
+			before.cpus.exits[ASI_EXIT_ASKED]);
 }
 
 static void a2_read_of_user_data_exits(struct kunit *test)
@@ -836,8 +837,8 @@ static void a2_read_of_user_data_exits(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, in);
 	KUNIT_EXPECT_TRUE(test, out);
 	KUNIT_EXPECT_EQ(test, val, PATTERN);
-	KUNIT_EXPECT_GT(test, after.exits[ASI_EXIT_FAULT],
-			before.exits[ASI_EXIT_FAULT]);
+	KUNIT_EXPECT_GT(test, after.cpus.exits[ASI_EXIT_FAULT],
+			before.cpus.exits[ASI_EXIT_FAULT]);
 }
 
 static void a2_write_to_user_data_exits(struct kunit *test)
@@ -1024,7 +1025,7 @@ static void a7_nmi_restores(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, seen.out);
 	KUNIT_EXPECT_EQ(test, seen.val, PATTERN);
 	KUNIT_EXPECT_TRUE(test, again);
-	KUNIT_EXPECT_GT(test, after.reenters, before.reenters);
+	KUNIT_EXPECT_GT(test, after.cpus.reenters, before.cpus.reenters);
 }
 
 static int touch_in_int3(struct notifier_block *nb, unsigned long what,
@@ -1134,9 +1135,10 @@ static void a7_switch(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, back);
 	KUNIT_EXPECT_TRUE(test, init);
 	KUNIT_EXPECT_TRUE(test, left);
-	KUNIT_EXPECT_GE(test, after.switches, before.switches + 2);
-	KUNIT_EXPECT_GT(test, after.exits[ASI_EXIT_SWITCH],
-			before.exits[ASI_EXIT_SWITCH]);
+	KUNIT_EXPECT_GE(test, after.cpus.switches,
+			before.cpus.switches + 2);
+	KUNIT_EXPECT_GT(test, after.cpus.exits[ASI_EXIT_SWITCH],
+			before.cpus.exits[ASI_EXIT_SWITCH]);
 }
 
 /* Its window is in no restricted page table. */
@@ -1184,7 +1186,7 @@ static void flush_reaches_both(struct kunit *test, bool in_restricted, bool all)
 	unsigned int i;
 	pte_t *pte;
 
-	counter = late ? &asi_cpu.late : &asi_cpu.invpcids;
+	counter = late ? &asi_cpu.nr.late : &asi_cpu.nr.invpcids;
 	need_mm(test);
 	for (i = 0; i < 2; i++) {
 		pages[i] = alloc_page(GFP_KERNEL);
@@ -1248,6 +1250,399 @@ static void a7_flush_all_outside(struct kunit *test)
 	flush_reaches_both(test, false, true);
 }
 
+/* === A9: the class for guests ============================================= */
+
+static bool really_for_guests(void)
+{
+	return asi_class() == ASI_GUEST && asi_cr3_is_guest(__read_cr3()) &&
+	       cr3_is_restricted();
+}
+
+static void a9_no_user_half(struct kunit *test)
+{
+	pgd_t *pgd = NULL;
+	unsigned int slot, entries = 0;
+	bool in;
+
+	need_mm(test);
+	scoped_guard(irqsave) {
+		asi_enter_guest();
+		in = really_for_guests();
+		if (in)
+			pgd = __va(read_cr3_pa());
+		asi_exit();
+	}
+	KUNIT_EXPECT_TRUE(test, in);
+	KUNIT_ASSERT_NOT_NULL(test, pgd);
+	for (slot = 0; slot < KERNEL_PGD_BOUNDARY; slot++)
+		entries += pgd_val(pgd[slot]) != 0;
+	KUNIT_EXPECT_EQ(test, entries, 0);
+	for (; slot < PTRS_PER_PGD; slot++)
+		entries += pgd_val(pgd[slot]) != 0;
+	KUNIT_EXPECT_GT(test, entries, 0);
+}
+
+/* What is touched, and where the CPU is then: in the mm's address space. */
+static void a9_user_address_exits(struct kunit *test)
+{
+	unsigned long user, val = PATTERN, left;
+	struct asi_stats before, after;
+	bool in, out;
+
+	need_mm(test);
+	user = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
+			     MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_VALUE(user));
+	KUNIT_ASSERT_EQ(test, 0, copy_to_user((void __user *)user, &val,
+					      sizeof(val)));
+	val = 0;
+	asi_read_stats(&before);
+	scoped_guard(irqsave) {
+		asi_enter_guest();
+		in = really_for_guests();
+		pagefault_disable();
+		left = __copy_from_user_inatomic(&val, (void __user *)user,
+						 sizeof(val));
+		pagefault_enable();
+		out = cr3_is_of(current->mm, false);
+	}
+	asi_read_stats(&after);
+	KUNIT_EXPECT_TRUE(test, in);
+	KUNIT_EXPECT_TRUE(test, out);
+	KUNIT_EXPECT_EQ(test, left, 0);
+	KUNIT_EXPECT_EQ(test, val, PATTERN);
+	KUNIT_EXPECT_GT(test, after.cpus.enters[ASI_GUEST],
+			before.cpus.enters[ASI_GUEST]);
+	KUNIT_EXPECT_GT(test, after.cpus.exits[ASI_EXIT_USER],
+			before.cpus.exits[ASI_EXIT_USER]);
+}
+
+static void a9_user_data_exits(struct kunit *test)
+{
+	unsigned long *addr = user_page(test), val;
+	bool in, out;
+
+	need_mm(test);
+	scoped_guard(irqsave) {
+		asi_enter_guest();
+		in = really_for_guests();
+		val = READ_ONCE(*addr);
+		out = cr3_is_of(current->mm, false);
+	}
+	KUNIT_EXPECT_TRUE(test, in);
+	KUNIT_EXPECT_TRUE(test, out);
+	KUNIT_EXPECT_EQ(test, val, PATTERN);
+}
+
+/* A user address where nothing is: a fault in the end, not an endless retry. */
+static void a9_bad_user_address_is_bad(struct kunit *test)
+{
+	unsigned long val;
+	bool in;
+	long err;
+
+	need_mm(test);
+	scoped_guard(irqsave) {
+		asi_enter_guest();
+		in = really_for_guests();
+		err = copy_from_user_nofault(&val, (void __user *)PAGE_SIZE,
+					     sizeof(val));
+	}
+	KUNIT_EXPECT_TRUE(test, in);
+	KUNIT_EXPECT_EQ(test, err, -EFAULT);
+}
+
+static void a9_to_user_mode_and_back(struct kunit *test)
+{
+	bool in, user, again;
+
+	need_mm(test);
+	scoped_guard(irqsave) {
+		asi_enter_guest();
+		in = really_for_guests();
+		asi_enter();
+		user = cr3_is_of(current->mm, true);
+		asi_enter_guest();
+		again = really_for_guests();
+		asi_exit();
+	}
+	KUNIT_EXPECT_TRUE(test, in);
+	KUNIT_EXPECT_TRUE(test, user);
+	KUNIT_EXPECT_TRUE(test, again);
+}
+
+/* A vCPU's thread is scheduled away: the next mm has its own user half. */
+static void a9_switch(struct kunit *test)
+{
+	struct mm_struct *mm, *other = mm_alloc();
+	bool in, there, init;
+
+	KUNIT_ASSERT_NOT_NULL(test, other);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, drop_mm, other));
+	need_mm(test);
+	mm = current->mm;
+	scoped_guard(irqsave) {
+		asi_enter_guest();
+		in = really_for_guests();
+		switch_mm_irqs_off(NULL, other, NULL);
+		there = cr3_is_of(other, true);
+		switch_mm_irqs_off(NULL, mm, NULL);
+		asi_enter_guest();
+		switch_mm_irqs_off(NULL, &init_mm, NULL);
+		init = cr3_is_of(&init_mm, false);
+		switch_mm_irqs_off(NULL, mm, NULL);
+		cpumask_clear_cpu(smp_processor_id(), mm_cpumask(other));
+	}
+	KUNIT_EXPECT_TRUE(test, in);
+	KUNIT_EXPECT_TRUE(test, there);
+	KUNIT_EXPECT_TRUE(test, init);
+}
+
+static void a9_int3_restores(struct kunit *test)
+{
+	struct notifier_block nb = {
+		.notifier_call = touch_in_int3,
+		.priority = INT_MAX,
+	};
+	bool in, again;
+
+	memset(&seen, 0, sizeof(seen));
+	seen.addr = user_page(test);
+	need_mm(test);
+	KUNIT_ASSERT_EQ(test, 0, register_die_notifier(&nb));
+	scoped_guard(irqsave) {
+		asi_enter_guest();
+		in = really_for_guests();
+		asm volatile("int3");
+		again = really_for_guests();
+		asi_exit();
+	}
+	unregister_die_notifier(&nb);
+	KUNIT_EXPECT_TRUE(test, in);
+	KUNIT_EXPECT_EQ(test, seen.times, 1);
+	KUNIT_EXPECT_TRUE(test, seen.out);
+	KUNIT_EXPECT_TRUE(test, again);
+}
+
+/*
+ * The one PCID of all guests: a kernel address that is flushed elsewhere is
+ * flushed there when it is loaded next; a user address is not in it.
+ */
+static void a9_flush(struct kunit *test)
+{
+	unsigned long kernel, user, here, all;
+
+	need_mm(test);
+	if (!cpu_feature_enabled(X86_FEATURE_PCID))
+		kunit_skip(test, "no PCIDs");
+	scoped_guard(irqsave) {
+		asi_enter_guest();
+		asi_enter();
+		kernel = this_cpu_read(asi_cpu.nr.late);
+		flush_tlb_one_kernel(VMALLOC_START);
+		asi_enter_guest();
+		kernel = this_cpu_read(asi_cpu.nr.late) - kernel;
+		asi_enter();
+		user = this_cpu_read(asi_cpu.nr.late);
+		flush_tlb_one_user(PAGE_SIZE);
+		asi_enter_guest();
+		user = this_cpu_read(asi_cpu.nr.late) - user;
+		/* From there, both of the mm's are others. */
+		here = this_cpu_read(asi_cpu.nr.late) +
+		       this_cpu_read(asi_cpu.nr.invpcids);
+		flush_tlb_one_user(PAGE_SIZE);
+		asi_enter();
+		asi_exit();
+		here = this_cpu_read(asi_cpu.nr.late) +
+		       this_cpu_read(asi_cpu.nr.invpcids) - here;
+		asi_enter_guest();
+		all = this_cpu_read(asi_cpu.nr.late);
+		flush_tlb_local();
+		asi_enter();
+		asi_exit();
+		all = this_cpu_read(asi_cpu.nr.late) - all;
+	}
+	KUNIT_EXPECT_EQ(test, kernel, 1);
+	KUNIT_EXPECT_EQ(test, user, 0);
+	KUNIT_EXPECT_EQ(test, here, 2);
+	KUNIT_EXPECT_EQ(test, all, 2);
+}
+
+/* === A6: flushes ========================================================== */
+
+static void restore_policy(void *policy)
+{
+	asi_set_policy(*(struct asi_policy *)policy);
+}
+
+static void use_policy(struct kunit *test, struct asi_policy policy)
+{
+	struct asi_policy *old = kunit_kzalloc(test, sizeof(*old), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, old);
+	*old = asi_set_policy(policy);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, restore_policy, old));
+}
+
+static const struct asi_policy flush_all = {
+	.exit = BIT(ASI_FLUSH_IBPB) | BIT(ASI_FLUSH_RSB),
+	.enter[ASI_USER] = BIT(ASI_FLUSH_VERW),
+	.enter[ASI_GUEST] = BIT(ASI_FLUSH_VERW) | BIT(ASI_FLUSH_L1D),
+};
+
+/* What one step has this CPU flush; interrupts are off. */
+static struct asi_counters flushed_by(void (*step)(void))
+{
+	struct asi_counters before = this_cpu_ptr(&asi_cpu)->nr, after;
+	unsigned int kind;
+
+	step();
+	after = this_cpu_ptr(&asi_cpu)->nr;
+	for (kind = 0; kind < ASI_NR_FLUSH; kind++)
+		after.flushed[kind] -= before.flushed[kind];
+	return after;
+}
+
+static void step_enter(void)
+{
+	asi_enter();
+}
+
+static void step_guest(void)
+{
+	asi_enter_guest();
+}
+
+#define EXPECT_FLUSHED(test, nr, ibpb, rsb, verw, l1d)			\
+do {									\
+	KUNIT_EXPECT_EQ(test, (nr).flushed[ASI_FLUSH_IBPB], ibpb);	\
+	KUNIT_EXPECT_EQ(test, (nr).flushed[ASI_FLUSH_RSB], rsb);	\
+	KUNIT_EXPECT_EQ(test, (nr).flushed[ASI_FLUSH_VERW], verw);	\
+	KUNIT_EXPECT_EQ(test, (nr).flushed[ASI_FLUSH_L1D], l1d);	\
+} while (0)
+
+/* Out: predictors, once. In: buffers, if anybody has been out. */
+static void a6_user(struct kunit *test)
+{
+	struct asi_counters in, stay, out, out_again, in_again;
+
+	need_mm(test);
+	use_policy(test, flush_all);
+	scoped_guard(irqsave) {
+		asi_enter();
+		asi_exit();
+		in = flushed_by(step_enter);
+		stay = flushed_by(step_enter);
+		out = flushed_by(asi_exit);
+		out_again = flushed_by(asi_exit);
+		in_again = flushed_by(step_enter);
+		asi_exit();
+	}
+	EXPECT_FLUSHED(test, in, 0, 0, 1, 0);
+	EXPECT_FLUSHED(test, stay, 0, 0, 0, 0);
+	EXPECT_FLUSHED(test, out, 1, 1, 0, 0);
+	EXPECT_FLUSHED(test, out_again, 0, 0, 0, 0);
+	EXPECT_FLUSHED(test, in_again, 0, 0, 1, 0);
+}
+
+/* What the VMM touches is kept from guests, and the other way round. */
+static void a6_guest(struct kunit *test)
+{
+	struct asi_counters in, stay, user, again, out;
+
+	need_mm(test);
+	use_policy(test, flush_all);
+	scoped_guard(irqsave) {
+		asi_exit();
+		in = flushed_by(step_guest);
+		stay = flushed_by(step_guest);
+		user = flushed_by(step_enter);
+		again = flushed_by(step_guest);
+		out = flushed_by(asi_exit);
+	}
+	EXPECT_FLUSHED(test, in, 0, 0, 1, 1);
+	EXPECT_FLUSHED(test, stay, 0, 0, 0, 0);
+	EXPECT_FLUSHED(test, user, 0, 0, 1, 0);
+	EXPECT_FLUSHED(test, again, 0, 0, 1, 1);
+	EXPECT_FLUSHED(test, out, 1, 1, 0, 0);
+}
+
+static unsigned long *a6_addr;
+
+static void step_touch(void)
+{
+	READ_ONCE(*a6_addr);
+}
+
+/* By a fault as by asi_exit(): before the access that made it has happened. */
+static void a6_fault(struct kunit *test)
+{
+	struct asi_counters out, again;
+
+	a6_addr = user_page(test);
+	need_mm(test);
+	use_policy(test, flush_all);
+	scoped_guard(irqsave) {
+		asi_enter();
+		out = flushed_by(step_touch);
+		again = flushed_by(step_touch);
+	}
+	EXPECT_FLUSHED(test, out, 1, 1, 0, 0);
+	EXPECT_FLUSHED(test, again, 0, 0, 0, 0);
+}
+
+/* The next process is kept apart from the last one's data. */
+static void a6_switch(struct kunit *test)
+{
+	struct mm_struct *other = mm_alloc();
+	unsigned long before, after, buffers;
+
+	KUNIT_ASSERT_NOT_NULL(test, other);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, drop_mm, other));
+	need_mm(test);
+	use_policy(test, flush_all);
+	scoped_guard(irqsave) {
+		asi_enter();
+		before = this_cpu_read(asi_cpu.taints);
+		buffers = this_cpu_read(asi_cpu.nr.flushed[ASI_FLUSH_VERW]);
+		switch_mm_irqs_off(NULL, other, NULL);
+		buffers = this_cpu_read(asi_cpu.nr.flushed[ASI_FLUSH_VERW]) -
+			  buffers;
+		after = this_cpu_read(asi_cpu.taints);
+		switch_mm_irqs_off(NULL, current->mm, NULL);
+		cpumask_clear_cpu(smp_processor_id(), mm_cpumask(other));
+		asi_exit();
+	}
+	KUNIT_EXPECT_FALSE(test, before & (ASI_TAINT_OTHER_DATA |
+					   ASI_TAINT_KERNEL_DATA));
+	KUNIT_EXPECT_TRUE(test, after & ASI_TAINT_OTHER_CONTROL);
+	KUNIT_EXPECT_EQ(test, buffers, 1);
+}
+
+/* Nothing is flushed that the policy does not ask for. */
+static void a6_no_policy(struct kunit *test)
+{
+	static const struct asi_policy none;
+	struct asi_counters in, out, guest, out_again;
+
+	need_mm(test);
+	use_policy(test, none);
+	scoped_guard(irqsave) {
+		asi_exit();
+		in = flushed_by(step_enter);
+		out = flushed_by(asi_exit);
+		guest = flushed_by(step_guest);
+		out_again = flushed_by(asi_exit);
+	}
+	EXPECT_FLUSHED(test, in, 0, 0, 0, 0);
+	EXPECT_FLUSHED(test, out, 0, 0, 0, 0);
+	EXPECT_FLUSHED(test, guest, 0, 0, 0, 0);
+	EXPECT_FLUSHED(test, out_again, 0, 0, 0, 0);
+}
+
 /* === Suite ================================================================ */
 
 static int asi_test_init(struct kunit *test)
@@ -1298,6 +1693,19 @@ static struct kunit_case asi_cases[] = {
 	KUNIT_CASE(a7_flush_outside),
 	KUNIT_CASE(a7_flush_all_in_restricted),
 	KUNIT_CASE(a7_flush_all_outside),
+	KUNIT_CASE(a9_no_user_half),
+	KUNIT_CASE(a9_user_address_exits),
+	KUNIT_CASE(a9_user_data_exits),
+	KUNIT_CASE(a9_bad_user_address_is_bad),
+	KUNIT_CASE(a9_to_user_mode_and_back),
+	KUNIT_CASE(a9_switch),
+	KUNIT_CASE(a9_int3_restores),
+	KUNIT_CASE(a9_flush),
+	KUNIT_CASE(a6_user),
+	KUNIT_CASE(a6_guest),
+	KUNIT_CASE(a6_fault),
+	KUNIT_CASE(a6_switch),
+	KUNIT_CASE(a6_no_policy),
 	{}
 };
 
