@@ -46,6 +46,7 @@
 #include <linux/string.h>
 #include <linux/workqueue.h>
 
+#include <asm/cpu.h>
 #include <asm/msr.h>
 #include <asm/nospec-branch.h>
 #include <asm/sections.h>
@@ -472,7 +473,6 @@ void __init asi_init(void)
 		panic("asi: no memory for page tables\n");
 	asi_guest_pgd = asi_restricted_pgd(pgds);
 	asi_guest_pgd_pa = __sme_pa(asi_guest_pgd);
-	asi_make_kernel_half(asi_guest_pgd);
 }
 
 /* === Flush policy ========================================================= */
@@ -515,6 +515,8 @@ static int __init asi_flush_setup(char *str)
 	char *name;
 	int kind;
 
+	if (!str)
+		return -EINVAL;
 	if (!strcmp(str, "auto"))
 		return 0;
 	while ((name = strsep(&str, ","))) {
@@ -539,7 +541,8 @@ static unsigned int __init asi_flushes_there_are(void)
 	if (boot_cpu_has(X86_FEATURE_IBPB))
 		kinds |= BIT(ASI_FLUSH_IBPB);
 	if (boot_cpu_has(X86_FEATURE_MD_CLEAR) ||
-	    boot_cpu_has(X86_FEATURE_VERW_CLEAR))
+	    boot_cpu_has(X86_FEATURE_VERW_CLEAR) ||
+	    x86_read_arch_cap_msr() & (ARCH_CAP_FB_CLEAR | ARCH_CAP_RFDS_CLEAR))
 		kinds |= BIT(ASI_FLUSH_VERW);
 	if (boot_cpu_has(X86_FEATURE_FLUSH_L1D))
 		kinds |= BIT(ASI_FLUSH_L1D);
@@ -566,14 +569,19 @@ static unsigned int __init asi_flushes_needed(void)
 	return kinds;
 }
 
-/* After the CPU's bugs are known, and what is done about them; before users. */
-static int __init asi_choose_policy(void)
+/*
+ * After the CPU's bugs are known, and what is done about them; after boot has put
+ * into init_mm what no mm could be told of (espfix); before users.
+ */
+static int __init asi_init_guest(void)
 {
 	unsigned int kinds = asi_flush_wanted, there_are, data, kind;
 	bool any = false;
 
 	if (!asi_enabled())
 		return 0;
+	scoped_guard(spinlock, &pgd_lock)
+		asi_make_kernel_half(asi_guest_pgd);
 	there_are = asi_flushes_there_are();
 	if (asi_flush_wanted < 0)
 		kinds = asi_flushes_needed() & there_are;
@@ -604,8 +612,9 @@ static int __init asi_choose_policy(void)
 	pr_cont("%s\n", any ? "" : " none");
 	return 0;
 }
-core_initcall(asi_choose_policy);
+core_initcall(asi_init_guest);
 
+#if IS_ENABLED(CONFIG_ASI_KUNIT_TEST)
 /**
  * asi_set_policy() - choose another policy, for tests
  * @policy: The policy.
@@ -620,11 +629,10 @@ struct asi_policy asi_set_policy(struct asi_policy policy)
 	asi_policy = policy;
 	return old;
 }
+#endif
 
 static __always_inline void asi_flush(unsigned int kind)
 {
-	u16 ds = __KERNEL_DS;
-
 	switch (kind) {
 	case ASI_FLUSH_IBPB:
 		if (cpu_feature_enabled(X86_FEATURE_IBPB))
@@ -634,7 +642,7 @@ static __always_inline void asi_flush(unsigned int kind)
 		asi_fill_rsb();
 		break;
 	case ASI_FLUSH_VERW:
-		asm volatile("verw %[ds]" : : [ds] "m" (ds) : "cc");
+		x86_clear_cpu_buffers();
 		break;
 	case ASI_FLUSH_L1D:
 		if (cpu_feature_enabled(X86_FEATURE_FLUSH_L1D))
@@ -645,8 +653,8 @@ static __always_inline void asi_flush(unsigned int kind)
 }
 
 /*
- * The taints go first: what an NMI taints meanwhile stays. That it flushes the
- * same once more does no harm.
+ * The taints go last: an NMI that leaves meanwhile flushes as well. It taints
+ * nothing, as neither user mode nor a guest runs in it.
  */
 static __always_inline void asi_flush_for_exit(void)
 {
@@ -655,12 +663,14 @@ static __always_inline void asi_flush_for_exit(void)
 
 	if (!(taints & ASI_TAINTS_CONTROL))
 		return;
-	this_cpu_and(asi_cpu.taints, ~ASI_TAINTS_CONTROL);
 	if (kinds & BIT(ASI_FLUSH_IBPB))
 		asi_flush(ASI_FLUSH_IBPB);
 	if (kinds & BIT(ASI_FLUSH_RSB))
 		asi_flush(ASI_FLUSH_RSB);
+	this_cpu_and(asi_cpu.taints, ~ASI_TAINTS_CONTROL);
 }
+
+/* The taints go first: what an NMI touches meanwhile is flushed by itself. */
 
 static __always_inline void asi_flush_for_enter(unsigned int class)
 {
@@ -731,12 +741,15 @@ static __always_inline void asi_load_cr3(unsigned long cr3, unsigned int class)
 /* A7: what is known of CR3 is what is loaded. */
 static __always_inline void asi_check_cr3(void)
 {
-	struct mm_struct *mm = this_cpu_read(cpu_tlbstate.loaded_mm);
-	unsigned int class = this_cpu_read(asi_cpu.class);
-	unsigned long cr3 = __native_read_cr3();
+	struct mm_struct *mm;
+	unsigned int class;
+	unsigned long cr3;
 
 	if (!IS_ENABLED(CONFIG_DEBUG_ASI))
 		return;
+	mm = this_cpu_read(cpu_tlbstate.loaded_mm);
+	class = this_cpu_read(asi_cpu.class);
+	cr3 = __native_read_cr3();
 	WARN_ON_ONCE(asi_cr3_is_guest(cr3) != (class == ASI_GUEST));
 	WARN_ON_ONCE(!!(cr3 & ASI_CR3_TABLE) != (class != ASI_NONE));
 	if (mm != LOADED_MM_SWITCHING)
@@ -760,7 +773,19 @@ noinstr void __asi_enter(unsigned int class)
 	asi_load_cr3(asi_loaded_base_cr3(), class);
 	this_cpu_inc(asi_cpu.nr.enters[class]);
 }
-EXPORT_SYMBOL_FOR_KVM(__asi_enter);
+
+noinstr void __asi_enter_guest(void)
+{
+	if (this_cpu_read(asi_cpu.class) != ASI_GUEST)
+		__asi_enter(ASI_GUEST);
+}
+EXPORT_SYMBOL_FOR_KVM(__asi_enter_guest);
+
+unsigned long __asi_host_cr3(unsigned long cr3)
+{
+	return asi_class_cr3(cr3, ASI_GUEST);
+}
+EXPORT_SYMBOL_FOR_KVM(__asi_host_cr3);
 
 noinstr void __asi_exit(void)
 {
@@ -810,24 +835,12 @@ noinstr void asi_switch_cr3(unsigned long cr3, bool may_stay)
 	asi_load_cr3(cr3, class);
 }
 
-/* What an NMI finds meanwhile it restores: so CR3 is looked at last. */
+/* It is where asi_enter_guest() has left it, but as VM exit loads it. */
 noinstr void __asi_cr3_loaded(void)
 {
-	unsigned int class = this_cpu_read(asi_cpu.class);
-	unsigned long cr3;
-
-	/* Whichever it is, say it is restricted before it is looked at. */
-	if (class == ASI_NONE)
-		this_cpu_write(asi_cpu.class, ASI_GUEST);
-	cr3 = __native_read_cr3();
-	if (asi_cr3_is_guest(cr3))
-		class = ASI_GUEST;
-	else
-		class = cr3 & ASI_CR3_TABLE ? ASI_USER : ASI_NONE;
-	this_cpu_write(asi_cpu.class, class);
-	if (class != ASI_NONE &&
-	    this_cpu_read(asi_cpu.flush[class]) & BIT(cr3 & ASI_KPCID_MASK))
-		asi_load_cr3(asi_loaded_base_cr3(), class);
+	asi_check_cr3();
+	if (this_cpu_read(asi_cpu.flush[ASI_GUEST]))
+		asi_load_cr3(asi_loaded_base_cr3(), ASI_GUEST);
 }
 EXPORT_SYMBOL_FOR_KVM(__asi_cr3_loaded);
 
@@ -839,14 +852,18 @@ noinstr bool __asi_fault(unsigned long addr, unsigned long error_code)
 {
 	unsigned long cr3;
 
-	if (error_code & (X86_PF_PROT | X86_PF_USER | X86_PF_RSVD))
+	if (error_code & (X86_PF_PROT | X86_PF_RSVD))
 		return false;
 	cr3 = __native_read_cr3();
 	if (!(cr3 & ASI_CR3_TABLE))
 		return false;
-	if (!asi_in_direct_map(addr) &&
-	    !(asi_cr3_is_guest(cr3) && addr < TASK_SIZE_MAX))
+	if (asi_cr3_is_guest(cr3)) {
+		/* WRUSS is an access by user mode, though it is never there. */
+		if (!asi_in_direct_map(addr) && addr >= TASK_SIZE_MAX)
+			return false;
+	} else if (error_code & X86_PF_USER || !asi_in_direct_map(addr)) {
 		return false;
+	}
 	__asi_exit();
 	return true;
 }

@@ -214,6 +214,9 @@ struct asi_policy {
 #define ASI_CR3_PCID		BIT_ULL(X86_CR3_ASI_PCID_BIT)
 #define ASI_KPCID_MASK		(ASI_CR3_PCID - 1)
 
+/* Neither an address nor a PCID. A tagged address is bad without LAM. */
+#define ASI_CR3_FLAGS		(CR3_NOFLUSH | X86_CR3_LAM_U57 | X86_CR3_LAM_U48)
+
 #ifdef CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION
 
 DECLARE_PER_CPU_ALIGNED(struct asi_cpu, asi_cpu);
@@ -274,7 +277,7 @@ static __always_inline unsigned long asi_class_cr3(unsigned long cr3,
 	if (class == ASI_NONE)
 		return cr3;
 	if (class == ASI_GUEST)
-		cr3 = (cr3 & CR3_NOFLUSH) | asi_guest_pgd_pa;
+		cr3 = (cr3 & ASI_CR3_FLAGS) | asi_guest_pgd_pa;
 	else
 		cr3 |= ASI_CR3_TABLE;
 	if (cpu_feature_enabled(X86_FEATURE_PCID))
@@ -291,7 +294,7 @@ static __always_inline unsigned long asi_cr3(unsigned long cr3)
 /* Whether a CR3 is the one for guests. */
 static __always_inline bool asi_cr3_is_guest(unsigned long cr3)
 {
-	return (cr3 & ~(CR3_NOFLUSH | CR3_PCID_MASK)) == asi_guest_pgd_pa;
+	return (cr3 & ~(ASI_CR3_FLAGS | CR3_PCID_MASK)) == asi_guest_pgd_pa;
 }
 
 /*
@@ -329,6 +332,8 @@ void __asi_enter(unsigned int class);
 void __asi_exit(void);
 void asi_exit(void);
 void asi_switch_cr3(unsigned long cr3, bool may_stay);
+void __asi_enter_guest(void);
+unsigned long __asi_host_cr3(unsigned long cr3);
 void __asi_cr3_loaded(void);
 bool __asi_fault(unsigned long addr, unsigned long error_code);
 void asi_note_fault(struct pt_regs *regs, unsigned long addr);
@@ -350,16 +355,30 @@ static __always_inline void asi_enter(void)
 /**
  * asi_enter_guest() - go into the restricted address space for guests
  *
- * VM entry stores CR3, and VM exit loads it again. On VMX it is stored earlier
- * than that, so this is called before, and once more just before VM entry, in
- * case that what happened meanwhile has left it.
+ * The last thing before VM entry but for noinstr code: who touches user data
+ * after it leaves again.
  *
  * Context: Interrupts off, from here to VM entry. The loaded mm is a user's.
  */
 static __always_inline void asi_enter_guest(void)
 {
-	if (asi_enabled() && this_cpu_read(asi_cpu.class) != ASI_GUEST)
-		__asi_enter(ASI_GUEST);
+	if (asi_enabled())
+		__asi_enter_guest();
+}
+
+/**
+ * asi_host_cr3() - what VM exit has to load
+ * @cr3: CR3 as it is now.
+ *
+ * For VMX, which takes it from the VMCS, where it is written before
+ * asi_enter_guest() is called.
+ *
+ * Context: Interrupts off, from here to VM entry.
+ * Return: what CR3 is going to be at VM entry.
+ */
+static __always_inline unsigned long asi_host_cr3(unsigned long cr3)
+{
+	return asi_enabled() ? __asi_host_cr3(cr3) : cr3;
 }
 
 /**
@@ -393,14 +412,14 @@ static __always_inline bool asi_fault(unsigned long addr,
 	return asi_enabled() && __asi_fault(addr, error_code);
 }
 
-/* VMX has loaded CR3 as it was when that was stored, not as it was left. */
+/* VMX has loaded CR3, and has not flushed what had been left to flush. */
 static __always_inline void asi_cr3_loaded(void)
 {
 	if (asi_enabled())
 		__asi_cr3_loaded();
 }
 
-/* User mode's half has got other bits in the loaded mm's CR3 (LAM). */
+/* CR3 has got other flags (LAM). */
 static __always_inline void asi_set_cr3_bits(unsigned long bits)
 {
 	if (asi_class() == ASI_GUEST)
@@ -425,7 +444,10 @@ pmd_t *asi_direct_map_pmd(unsigned long addr);
 void asi_audit_range(struct asi_audit *audit, unsigned long start,
 		     unsigned long end);
 void asi_audit_pgds(struct asi_audit *audit);
+
+#if IS_ENABLED(CONFIG_ASI_KUNIT_TEST)
 struct asi_policy asi_set_policy(struct asi_policy policy);
+#endif
 void asi_read_stats(struct asi_stats *stats);
 
 /* A new mm's PGD, under pgd_lock, before it is on pgd_list. */
@@ -509,6 +531,11 @@ static __always_inline void asi_enter(void) { }
 static __always_inline void asi_exit(void) { }
 static __always_inline void asi_enter_guest(void) { }
 static __always_inline void asi_nmi_exit(unsigned int class) { }
+static __always_inline unsigned long asi_host_cr3(unsigned long cr3)
+{
+	return cr3;
+}
+
 static __always_inline void asi_cr3_loaded(void) { }
 static __always_inline void asi_set_cr3_bits(unsigned long bits) { }
 static __always_inline void asi_flush_later(u16 pcid, unsigned int class) { }

@@ -968,6 +968,26 @@ static void a2_user_addresses_stay(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, val, PATTERN);
 }
 
+static bool really_for_guests(void)
+{
+	return asi_class() == ASI_GUEST && asi_cr3_is_guest(__read_cr3()) &&
+	       cr3_is_restricted();
+}
+
+static void enter_class(unsigned int class)
+{
+	if (class == ASI_GUEST)
+		asi_enter_guest();
+	else
+		asi_enter();
+}
+
+static bool really_in(unsigned int class)
+{
+	return class == ASI_GUEST ? really_for_guests() :
+				    really_restricted() && !really_for_guests();
+}
+
 /* What the exceptions that interrupt anything have seen. */
 static struct {
 	unsigned long *addr;
@@ -994,7 +1014,7 @@ static int touch_in_nmi(unsigned int cmd, struct pt_regs *regs)
 }
 
 /* Ends where it began, though the handler left: that is what NMIs owe. */
-static void a7_nmi_restores(struct kunit *test)
+static void nmi_restores(struct kunit *test, unsigned int class)
 {
 	struct asi_stats before, after;
 	bool in, again = false;
@@ -1008,13 +1028,13 @@ static void a7_nmi_restores(struct kunit *test)
 						      "asi_test"));
 	asi_read_stats(&before);
 	scoped_guard(irqsave) {
-		asi_enter();
-		in = really_restricted();
+		enter_class(class);
+		in = really_in(class);
 		__apic_send_IPI_mask(cpumask_of(smp_processor_id()),
 				     NMI_VECTOR);
 		for (i = 0; i < 1000000 && !READ_ONCE(seen.times); i++)
 			cpu_relax();
-		again = really_restricted();
+		again = really_in(class);
 		asi_exit();
 	}
 	unregister_nmi_handler(NMI_LOCAL, "asi_test");
@@ -1028,6 +1048,16 @@ static void a7_nmi_restores(struct kunit *test)
 	KUNIT_EXPECT_GT(test, after.cpus.reenters, before.cpus.reenters);
 }
 
+static void a7_nmi_restores(struct kunit *test)
+{
+	nmi_restores(test, ASI_USER);
+}
+
+static void a9_nmi_restores(struct kunit *test)
+{
+	nmi_restores(test, ASI_GUEST);
+}
+
 static int touch_in_int3(struct notifier_block *nb, unsigned long what,
 			 void *args)
 {
@@ -1037,7 +1067,7 @@ static int touch_in_int3(struct notifier_block *nb, unsigned long what,
 	return NOTIFY_STOP;
 }
 
-static void a7_int3_restores(struct kunit *test)
+static void int3_restores(struct kunit *test, unsigned int class)
 {
 	struct notifier_block nb = {
 		.notifier_call = touch_in_int3,
@@ -1050,10 +1080,10 @@ static void a7_int3_restores(struct kunit *test)
 	need_mm(test);
 	KUNIT_ASSERT_EQ(test, 0, register_die_notifier(&nb));
 	scoped_guard(irqsave) {
-		asi_enter();
-		in = really_restricted();
+		enter_class(class);
+		in = really_in(class);
 		asm volatile("int3");
-		again = really_restricted();
+		again = really_in(class);
 		asi_exit();
 	}
 	unregister_die_notifier(&nb);
@@ -1062,6 +1092,16 @@ static void a7_int3_restores(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, seen.in);
 	KUNIT_EXPECT_TRUE(test, seen.out);
 	KUNIT_EXPECT_TRUE(test, again);
+}
+
+static void a7_int3_restores(struct kunit *test)
+{
+	int3_restores(test, ASI_USER);
+}
+
+static void a9_int3_restores(struct kunit *test)
+{
+	int3_restores(test, ASI_GUEST);
 }
 
 /* An interrupt may leave: whoever it interrupts goes on in either. */
@@ -1139,6 +1179,33 @@ static void a7_switch(struct kunit *test)
 			before.cpus.switches + 2);
 	KUNIT_EXPECT_GT(test, after.cpus.exits[ASI_EXIT_SWITCH],
 			before.cpus.exits[ASI_EXIT_SWITCH]);
+}
+
+/*
+ * The next mm does not get the ASID that is loaded. Between its flush being left
+ * to do and CR3 being loaded an NMI may use up the one, and fill the TLB again.
+ */
+static void a7_asid_of_another(struct kunit *test)
+{
+	struct mm_struct *other;
+	u16 old, new;
+
+	if (!cpu_feature_enabled(X86_FEATURE_PCID))
+		kunit_skip(test, "no PCIDs");
+	other = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, other);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, drop_mm, other));
+	need_mm(test);
+	scoped_guard(irqsave) {
+		old = this_cpu_read(cpu_tlbstate.loaded_mm_asid);
+		this_cpu_write(cpu_tlbstate.next_asid, old);
+		switch_mm_irqs_off(NULL, other, NULL);
+		new = this_cpu_read(cpu_tlbstate.loaded_mm_asid);
+		switch_mm_irqs_off(NULL, current->mm, NULL);
+		cpumask_clear_cpu(smp_processor_id(), mm_cpumask(other));
+	}
+	KUNIT_EXPECT_NE(test, new, old);
 }
 
 /* Its window is in no restricted page table. */
@@ -1251,12 +1318,6 @@ static void a7_flush_all_outside(struct kunit *test)
 }
 
 /* === A9: the class for guests ============================================= */
-
-static bool really_for_guests(void)
-{
-	return asi_class() == ASI_GUEST && asi_cr3_is_guest(__read_cr3()) &&
-	       cr3_is_restricted();
-}
 
 static void a9_no_user_half(struct kunit *test)
 {
@@ -1399,30 +1460,25 @@ static void a9_switch(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, init);
 }
 
-static void a9_int3_restores(struct kunit *test)
+/* What VMX is told to load is what is loaded there, wherever it is asked. */
+static void a9_host_cr3(struct kunit *test)
 {
-	struct notifier_block nb = {
-		.notifier_call = touch_in_int3,
-		.priority = INT_MAX,
-	};
-	bool in, again;
+	unsigned long cr3[ASI_NR_CLASS], guest;
 
-	memset(&seen, 0, sizeof(seen));
-	seen.addr = user_page(test);
 	need_mm(test);
-	KUNIT_ASSERT_EQ(test, 0, register_die_notifier(&nb));
 	scoped_guard(irqsave) {
+		asi_exit();
+		cr3[ASI_NONE] = asi_host_cr3(__get_current_cr3_fast());
+		asi_enter();
+		cr3[ASI_USER] = asi_host_cr3(__get_current_cr3_fast());
 		asi_enter_guest();
-		in = really_for_guests();
-		asm volatile("int3");
-		again = really_for_guests();
+		cr3[ASI_GUEST] = asi_host_cr3(__get_current_cr3_fast());
+		guest = __read_cr3();
 		asi_exit();
 	}
-	unregister_die_notifier(&nb);
-	KUNIT_EXPECT_TRUE(test, in);
-	KUNIT_EXPECT_EQ(test, seen.times, 1);
-	KUNIT_EXPECT_TRUE(test, seen.out);
-	KUNIT_EXPECT_TRUE(test, again);
+	KUNIT_EXPECT_EQ(test, cr3[ASI_NONE], guest);
+	KUNIT_EXPECT_EQ(test, cr3[ASI_USER], guest);
+	KUNIT_EXPECT_EQ(test, cr3[ASI_GUEST], guest);
 }
 
 /*
@@ -1688,6 +1744,7 @@ static struct kunit_case asi_cases[] = {
 	KUNIT_CASE(a7_int3_restores),
 	KUNIT_CASE(a7_irq_leaves),
 	KUNIT_CASE(a7_switch),
+	KUNIT_CASE(a7_asid_of_another),
 	KUNIT_CASE(a7_ephmap_leaves),
 	KUNIT_CASE(a7_flush_in_restricted),
 	KUNIT_CASE(a7_flush_outside),
@@ -1699,7 +1756,9 @@ static struct kunit_case asi_cases[] = {
 	KUNIT_CASE(a9_bad_user_address_is_bad),
 	KUNIT_CASE(a9_to_user_mode_and_back),
 	KUNIT_CASE(a9_switch),
+	KUNIT_CASE(a9_nmi_restores),
 	KUNIT_CASE(a9_int3_restores),
+	KUNIT_CASE(a9_host_cr3),
 	KUNIT_CASE(a9_flush),
 	KUNIT_CASE(a6_user),
 	KUNIT_CASE(a6_guest),
