@@ -537,6 +537,9 @@ noinstr void asi_switch_cr3(unsigned long cr3, bool may_stay)
 		this_cpu_inc(asi_cpu.switches);
 	else if (this_cpu_read(asi_cpu.restricted))
 		this_cpu_inc(asi_cpu.exits[ASI_EXIT_SWITCH]);
+	/* What flushes an address space flushes its counterpart. */
+	if (cpu_feature_enabled(X86_FEATURE_PCID) && !(cr3 & CR3_NOFLUSH))
+		asi_flush_later(cr3 & ASI_KPCID_MASK, !restricted);
 	asi_load_cr3(cr3, restricted);
 }
 
