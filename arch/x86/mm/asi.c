@@ -832,6 +832,10 @@ noinstr void asi_switch_cr3(unsigned long cr3, bool may_stay)
 		this_cpu_inc(asi_cpu.nr.exits[ASI_EXIT_SWITCH]);
 	}
 	asi_taints_of_other();
+	/* What flushes an address space flushes its counterpart. */
+	if (cpu_feature_enabled(X86_FEATURE_PCID) && !(cr3 & CR3_NOFLUSH))
+		asi_flush_later(cr3 & ASI_KPCID_MASK,
+				class == ASI_NONE ? ASI_USER : ASI_NONE);
 	asi_load_cr3(cr3, class);
 }
 
