@@ -7,10 +7,12 @@
  * Invariants:
  *
  * - A window entry at or above ephmap_cpu::used is none, and its CPU's TLB
- *   holds no translation for it. Sessions nest LIFO, so that the pages of the
- *   innermost one are always the topmost.
- * - The private mm is loaded on its CPU exactly while ephmap_cpu::depth is not
- *   zero, and on no other CPU ever.
+ *   holds no translation for it, of either scope. Sessions nest LIFO, so that
+ *   the pages of the innermost one are always the topmost.
+ * - The private mm is loaded on its CPU exactly while a private session is open,
+ *   and on no other CPU ever.
+ * - A private session may be opened in a local one, not the reverse: what the
+ *   local one has mapped is out of reach until the private one ends.
  * - From begin to end preemption and page faults are off. Nothing is allocated
  *   and nothing sleeps.
  */
@@ -31,6 +33,9 @@
 #include <linux/vmstat.h>
 
 #include <asm/ephmap.h>
+#ifdef CONFIG_EPHMAP_LOCAL
+#include <asm/ephmap_local.h>
+#endif
 
 #include "ephmap.h"
 
@@ -58,18 +63,122 @@ static bool ephmap_context_ok(void)
 	return in_task() && !irqs_disabled();
 }
 
-static struct ephmap_cpu *ephmap_enter_private(struct ephmap_session *session)
+#ifdef CONFIG_EPHMAP_LOCAL
+static __always_inline pte_t *ephmap_local_ptes(struct ephmap_cpu *cpu,
+						struct mm_struct *mm)
+{
+	u64 id = arch_ephmap_mm_id(mm);
+
+	if (unlikely(cpu->last_id != id)) {
+		cpu->last = arch_ephmap_local_ptes(mm, smp_processor_id());
+		cpu->last_id = cpu->last ? id : 0;
+	}
+	return cpu->last;
+}
+
+/* In the loaded mm, which is another one while a private session is open. */
+static __always_inline int ephmap_enter_local(struct ephmap_session *session,
+					      struct ephmap_cpu *cpu)
+{
+	struct mm_struct *mm = current->mm;
+
+	if (unlikely(!arch_ephmap_is_loaded(mm)))
+		return -EBUSY;
+	cpu->local = ephmap_local_ptes(cpu, mm);
+	if (unlikely(!cpu->local))
+		return -EAGAIN;
+	session->entered = false;
+	session->space = arch_ephmap_space();
+	return 0;
+}
+
+static __always_inline bool ephmap_has_local(void)
+{
+	return current->mm && arch_ephmap_has_local();
+}
+
+/* For the CPU this is by now; it may be another one when it is done. */
+static noinline int ephmap_add_local(void)
+{
+	return arch_ephmap_add_local(current->mm, raw_smp_processor_id());
+}
+#else
+static int ephmap_enter_local(struct ephmap_session *session,
+			      struct ephmap_cpu *cpu)
+{
+	return -EOPNOTSUPP;
+}
+
+static bool ephmap_has_local(void)
+{
+	return false;
+}
+
+static int ephmap_add_local(void)
+{
+	return -EOPNOTSUPP;
+}
+
+static unsigned int arch_ephmap_flush_local(struct mm_struct *mm,
+					    unsigned long addr, unsigned int nr,
+					    unsigned long space)
+{
+	return 0;
+}
+#endif
+
+static void ephmap_enter_private(struct ephmap_session *session,
+				 struct ephmap_cpu *cpu)
+{
+	session->entered = !cpu->prev_mm;
+	if (session->entered)
+		cpu->prev_mm = arch_ephmap_enter(cpu->mm);
+}
+
+static __always_inline int ephmap_enter(struct ephmap_session *session,
+					enum ephmap_scope scope)
 {
 	struct ephmap_cpu *cpu = this_cpu_ptr(&ephmap_cpus);
+	int err;
 
-	if (cpu->depth == EPHMAP_MAX_DEPTH)
-		return NULL;
-	if (!cpu->depth)
-		cpu->prev_mm = arch_ephmap_enter(cpu->mm);
-	session->scope = EPHMAP_PRIVATE;
+	if (unlikely(cpu->depth == EPHMAP_MAX_DEPTH)) {
+		VM_WARN_ONCE(1, "more than %d nested sessions\n",
+			     EPHMAP_MAX_DEPTH);
+		return -EBUSY;
+	}
+	if (scope == EPHMAP_LOCAL) {
+		err = ephmap_enter_local(session, cpu);
+		if (unlikely(err))
+			return err;
+	} else {
+		ephmap_enter_private(session, cpu);
+	}
+	session->scope = scope;
 	session->depth = ++cpu->depth;
 	session->first = cpu->used;
-	return cpu;
+	__count_vm_event(EPHMAP_SESSIONS);
+	return 0;
+}
+
+static __always_inline int __ephmap_begin(struct ephmap_session *session,
+					  enum ephmap_scope scope)
+{
+	int err;
+
+	for (;;) {
+		preempt_disable();
+		pagefault_disable();
+		err = ephmap_enter(session, scope);
+		if (likely(!err))
+			return 0;
+		pagefault_enable();
+		preempt_enable();
+		if (scope != EPHMAP_LOCAL || err != -EAGAIN)
+			return err;
+		err = ephmap_add_local();
+		if (err)
+			return err;
+	}
 }
 
 /**
@@ -77,38 +186,76 @@ static struct ephmap_cpu *ephmap_enter_private(struct ephmap_session *session)
  * @session: The caller's, on its stack; filled in.
  * @scope: Whose page tables to use.
  *
- * Until ephmap_end() the caller stays on this CPU and must not sleep; user
- * addresses do not work. Sessions nest up to EPHMAP_MAX_DEPTH and end in the
+ * Until ephmap_end() the caller stays on this CPU and must not sleep. User
+ * addresses do not work in the private scope; in the local one they do, with
+ * page faults disabled. Sessions nest up to EPHMAP_MAX_DEPTH and end in the
  * reverse order.
+ *
+ * The page tables of a local window are allocated when a CPU first needs it in
+ * an mm, before anything else happens, without sleeping.
  *
  * Context: Task context with interrupts on. Returns with preemption and page
  *          faults disabled when it returns 0, else without effect.
  * Return:
- * * 0 - the session is open; cannot fail for another reason than these:
- * * -EOPNOTSUPP - there is no ephmap (see ephmap_available()) or no such scope.
+ * * 0 - the session is open; in the private scope it cannot fail for another
+ *   reason than these:
+ * * -EOPNOTSUPP - there is no ephmap (see ephmap_available()) or no such scope,
+ *   or a local one was asked for without a user mm.
  * * -EPERM - called from an interrupt, an NMI, or with interrupts off.
- * * -EBUSY - EPHMAP_MAX_DEPTH sessions are open already.
+ * * -EBUSY - EPHMAP_MAX_DEPTH sessions are open already, or a local one was
+ *   asked for while another mm is loaded, as in a private session.
+ * * -ENOMEM - in the local scope: no memory for page tables.
  */
 int ephmap_begin(struct ephmap_session *session, enum ephmap_scope scope)
 {
-	if (!ephmap_available() || scope != EPHMAP_PRIVATE)
+	if (!ephmap_available())
+		return -EOPNOTSUPP;
+	if (scope != EPHMAP_PRIVATE &&
+	    (scope != EPHMAP_LOCAL || !ephmap_has_local()))
 		return -EOPNOTSUPP;
 	if (!ephmap_context_ok()) {
 		VM_WARN_ONCE(1, "session outside of task context\n");
 		return -EPERM;
 	}
+	if (scope == EPHMAP_LOCAL)
+		return __ephmap_begin(session, EPHMAP_LOCAL);
+	return __ephmap_begin(session, EPHMAP_PRIVATE);
+}
 
-	preempt_disable();
-	pagefault_disable();
-	if (!ephmap_enter_private(session)) {
-		pagefault_enable();
-		preempt_enable();
-		VM_WARN_ONCE(1, "more than %d nested sessions\n",
-			     EPHMAP_MAX_DEPTH);
-		return -EBUSY;
-	}
-	__count_vm_event(EPHMAP_SESSIONS);
-	return 0;
+static __always_inline pte_t *ephmap_ptes(struct ephmap_cpu *cpu,
+					  enum ephmap_scope scope)
+{
+	return scope == EPHMAP_LOCAL ? cpu->local : cpu->ptes;
+}
+
+/* For __ephmap_check_free(). */
+static void ephmap_note_pfns(struct ephmap_cpu *cpu, unsigned long pfn,
+			     unsigned int nr)
+{
+#ifdef CONFIG_EPHMAP_DEBUG
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		WRITE_ONCE(cpu->pfns[cpu->used + i], pfn + i);
+#endif
+}
+
+/* The innermost session has room for them, and they are none of them poisoned. */
+static __always_inline void *__ephmap_map(struct ephmap_cpu *cpu,
+					  enum ephmap_scope scope,
+					  unsigned long pfn, unsigned int nr,
+					  enum ephmap_prot prot)
+{
+	unsigned int used = cpu->used;
+
+	/* From none to present: no CPU caches a none entry, nothing to flush. */
+	arch_ephmap_set_ptes(ephmap_ptes(cpu, scope) + used, pfn, nr,
+			     prot == EPHMAP_RW);
+	ephmap_note_pfns(cpu, pfn, nr);
+	WRITE_ONCE(cpu->used, used + nr);
+	__count_vm_events(EPHMAP_PAGES, nr);
+	trace_ephmap_map(pfn, nr, prot == EPHMAP_RW);
+	return (void *)(cpu->base + used * PAGE_SIZE);
 }
 
 static int ephmap_check_pages(struct page *page, unsigned int nr)
@@ -128,29 +275,20 @@ static void *ephmap_map(struct ephmap_session *session, struct page *page,
 			unsigned int nr, enum ephmap_prot prot)
 {
 	struct ephmap_cpu *cpu = this_cpu_ptr(&ephmap_cpus);
-	pgprot_t pgprot = arch_ephmap_prot(prot == EPHMAP_RW);
-	unsigned int i, used = cpu->used;
 	int err;
 
 	if (session->depth != cpu->depth) {
 		VM_WARN_ONCE(1, "mapping in a session that is not the innermost\n");
 		return ERR_PTR(-EINVAL);
 	}
-	if (nr > EPHMAP_MAX_PAGES - used) {
+	if (nr > EPHMAP_MAX_PAGES - cpu->used) {
 		VM_WARN_ONCE(1, "more than %d pages\n", EPHMAP_MAX_PAGES);
 		return ERR_PTR(-ENOSPC);
 	}
 	err = ephmap_check_pages(page, nr);
 	if (err)
 		return ERR_PTR(err);
-
-	/* From none to present: no CPU caches a none entry, nothing to flush. */
-	for (i = 0; i < nr; i++)
-		set_pte(cpu->ptes + used + i, mk_pte(page + i, pgprot));
-	WRITE_ONCE(cpu->used, used + nr);
-	__count_vm_events(EPHMAP_PAGES, nr);
-	trace_ephmap_map(page_to_pfn(page), nr, prot == EPHMAP_RW);
-	return (void *)(cpu->base + used * PAGE_SIZE);
+	return __ephmap_map(cpu, session->scope, page_to_pfn(page), nr, prot);
 }
 
 /**
@@ -199,43 +337,126 @@ void *ephmap_map_folio(struct ephmap_session *session, struct folio *folio,
 	return ephmap_map(session, folio_page(folio, first), nr, prot);
 }
 
-/**
- * ephmap_end() - close a session: unmap and flush all of its pages
- * @session: The innermost session of this CPU.
- *
- * Every page is flushed on this CPU, before or with the return to the previous
- * mm; no other CPU can have the translation, so no IPI is sent.
- *
- * Context: Inside the session; returns with preemption and page faults as they
- *          were before ephmap_begin().
+/*
+ * Flush what has just been unmapped; the outermost private session also returns
+ * to the mm that was loaded before.
  */
-void ephmap_end(struct ephmap_session *session)
+static __always_inline unsigned int
+ephmap_flush(struct ephmap_session *session, enum ephmap_scope scope,
+	     struct ephmap_cpu *cpu, unsigned long addr, unsigned int nr)
+{
+	struct mm_struct *prev_mm = cpu->prev_mm;
+
+	if (scope == EPHMAP_LOCAL)
+		return arch_ephmap_flush_local(current->mm, addr, nr,
+					       session->space);
+	if (!session->entered)
+		return arch_ephmap_flush(addr, nr);
+	cpu->prev_mm = NULL;
+	return arch_ephmap_leave(prev_mm, addr, nr);
+}
+
+static __always_inline void __ephmap_end(struct ephmap_session *session,
+					 enum ephmap_scope scope)
 {
 	struct ephmap_cpu *cpu = this_cpu_ptr(&ephmap_cpus);
 	unsigned int i, first = session->first, nr = cpu->used - first;
 	unsigned long addr = cpu->base + first * PAGE_SIZE;
+	pte_t *ptes = ephmap_ptes(cpu, scope) + first;
 	unsigned int flushed;
 
 	/* Nothing good can be done: leave the others' pages mapped. */
-	if (session->depth != cpu->depth) {
+	if (unlikely(session->depth != cpu->depth)) {
 		VM_WARN_ONCE(1, "sessions must end in reverse order\n");
 		return;
 	}
 
 	for (i = 0; i < nr; i++)
-		pte_clear(cpu->mm, addr + i * PAGE_SIZE, cpu->ptes + first + i);
-	if (cpu->depth > 1)
-		flushed = arch_ephmap_flush(addr, nr);
-	else
-		flushed = arch_ephmap_leave(cpu->prev_mm, addr, nr);
+		pte_clear(cpu->mm, addr + i * PAGE_SIZE, ptes + i);
+	flushed = ephmap_flush(session, scope, cpu, addr, nr);
 	WRITE_ONCE(cpu->used, first);
-	cpu->depth--;
+	if (!--cpu->depth)
+		WRITE_ONCE(cpu->local, NULL);
 
 	__count_vm_events(EPHMAP_FLUSHES, flushed);
 	trace_ephmap_unmap(nr);
 	pagefault_enable();
 	preempt_enable();
 }
+
+/**
+ * ephmap_end() - close a session: unmap and flush all of its pages
+ * @session: The innermost session of this CPU.
+ *
+ * Every page is flushed on this CPU, before or with the return to the previous
+ * mm. No other CPU can have the translation of a private session, so no IPI is
+ * sent. Other CPUs that run threads of current's process may have that of a
+ * local one: they are flushed, too.
+ *
+ * Context: Inside the session; returns with preemption and page faults as they
+ *          were before ephmap_begin().
+ */
+void ephmap_end(struct ephmap_session *session)
+{
+	if (session->scope == EPHMAP_LOCAL)
+		__ephmap_end(session, EPHMAP_LOCAL);
+	else
+		__ephmap_end(session, EPHMAP_PRIVATE);
+}
+
+#ifdef CONFIG_EPHMAP_LOCAL
+/**
+ * ephmap_map_local() - open a local session and map a run of pages
+ * @session: The caller's, on its stack; filled in.
+ * @page: The first page; the caller holds a reference, or it has just been
+ *        allocated.
+ * @nr: Number of pages; they are one piece of memory.
+ * @prot: What the mapping allows.
+ *
+ * ephmap_begin(EPHMAP_LOCAL) and ephmap_map_page() in one, for paths where each
+ * instruction counts. ephmap_unmap_local() is its end; ephmap_end() does as well.
+ *
+ * Context: Task context with interrupts on. Returns with preemption and page
+ *          faults disabled when it returns an address, else without effect.
+ * Return: the address of the first page in the window, or an error of either.
+ */
+void *ephmap_map_local(struct ephmap_session *session, struct page *page,
+		       unsigned int nr, enum ephmap_prot prot)
+{
+	struct ephmap_cpu *cpu;
+	unsigned int i;
+	int err;
+
+	if (unlikely(!ephmap_has_local() || !ephmap_available()))
+		return ERR_PTR(-EOPNOTSUPP);
+	VM_WARN_ON_ONCE(!ephmap_context_ok());
+	for (i = 0; i < nr; i++) {
+		if (unlikely(PageHWPoison(page + i)))
+			return ERR_PTR(-EHWPOISON);
+	}
+
+	err = __ephmap_begin(session, EPHMAP_LOCAL);
+	if (unlikely(err))
+		return ERR_PTR(err);
+	cpu = this_cpu_ptr(&ephmap_cpus);
+	if (unlikely(nr > EPHMAP_MAX_PAGES - cpu->used)) {
+		__ephmap_end(session, EPHMAP_LOCAL);
+		return ERR_PTR(-ENOSPC);
+	}
+	return __ephmap_map(cpu, EPHMAP_LOCAL, page_to_pfn(page), nr, prot);
+}
+
+/**
+ * ephmap_unmap_local() - end what ephmap_map_local() began
+ * @session: The innermost session of this CPU.
+ *
+ * Context: As of ephmap_end().
+ */
+void ephmap_unmap_local(struct ephmap_session *session)
+{
+	__ephmap_end(session, EPHMAP_LOCAL);
+}
+#endif
 
 /* === Folios =============================================================== */
 
@@ -413,10 +634,9 @@ static bool ephmap_maps_pfn(struct ephmap_cpu *cpu, unsigned long start,
 	unsigned int i, used = READ_ONCE(cpu->used);
 
 	for (i = 0; i < used; i++) {
-		pte_t pte = ptep_get(cpu->ptes + i);
+		unsigned long pfn = READ_ONCE(cpu->pfns[i]);
 
-		if (pte_present(pte) && pte_pfn(pte) >= start &&
-		    pte_pfn(pte) < end)
+		if (pfn >= start && pfn < end)
 			return true;
 	}
 	return false;
@@ -467,7 +687,7 @@ static int ephmap_cpu_dead(unsigned int nr)
 	struct ephmap_cpu *cpu = per_cpu_ptr(&ephmap_cpus, nr);
 	unsigned int i;
 
-	WARN_ON_ONCE(cpu->depth || cpu->used);
+	WARN_ON_ONCE(cpu->depth || cpu->used || cpu->local);
 	for (i = 0; i < EPHMAP_MAX_PAGES; i++) {
 		if (WARN_ON_ONCE(!pte_none(ptep_get(cpu->ptes + i))))
 			pte_clear(cpu->mm, cpu->base + i * PAGE_SIZE,
@@ -492,8 +712,13 @@ void ephmap_cpu_stop(void)
 
 	if (!ephmap_available())
 		return;
-	for (i = 0; i < EPHMAP_MAX_PAGES; i++)
-		pte_clear(cpu->mm, cpu->base + i * PAGE_SIZE, cpu->ptes + i);
+	for (i = 0; i < EPHMAP_MAX_PAGES; i++) {
+		unsigned long addr = cpu->base + i * PAGE_SIZE;
+
+		pte_clear(cpu->mm, addr, cpu->ptes + i);
+		if (cpu->local)
+			pte_clear(cpu->mm, addr, cpu->local + i);
+	}
 	arch_ephmap_flush(cpu->base, EPHMAP_MAX_PAGES);
 }
 

@@ -18,9 +18,16 @@ struct mm_struct;
  * @ptes:    The window's page table in @mm; the first EPHMAP_MAX_PAGES entries
  *           are used.
  * @base:    Address of the window; the same in every scope.
- * @prev_mm: What was loaded before the outermost session.
- * @used:    Pages mapped; entries at and above it are none.
+ * @local:   The window's page table in current->mm, while a session of the local
+ *           scope is open, else NULL.
+ * @last:    The window's page table in the mm that had the last local session on
+ *           this CPU; it may be freed by now.
+ * @last_id: What tells that mm from all others, also from later ones.
+ * @prev_mm: What was loaded before the outermost private session, while there
+ *           is one, else NULL.
+ * @used:    Pages mapped; entries at and above it are none in either table.
  * @depth:   Sessions open.
+ * @pfns:    What is mapped, for the check of pages that are freed.
  *
  * Only the owning CPU writes it, in task context with preemption off; others
  * may look (the KUnit suite, the free check) and see a moment's state.
@@ -29,9 +36,15 @@ struct ephmap_cpu {
 	struct mm_struct *mm;
 	pte_t *ptes;
 	unsigned long base;
+	pte_t *local;
+	pte_t *last;
+	u64 last_id;
 	struct mm_struct *prev_mm;
 	unsigned int used;
 	unsigned int depth;
+#ifdef CONFIG_EPHMAP_DEBUG
+	unsigned long pfns[EPHMAP_MAX_PAGES];
+#endif
 };
 
 DECLARE_PER_CPU(struct ephmap_cpu, ephmap_cpus);

@@ -21,8 +21,8 @@ struct page;
  *                  migration, zeroing. Works in any task context.
  * @EPHMAP_LOCAL:   A per-mm region of the kernel half of current->mm, at the
  *                  same per-CPU addresses. User addresses stay within reach.
- *                  For pages that current may read anyway. Not implemented
- *                  yet: ephmap_begin() returns -EOPNOTSUPP.
+ *                  For pages that current may read anyway. There with
+ *                  Address Space Isolation only.
  */
 enum ephmap_scope {
 	EPHMAP_PRIVATE,
@@ -57,6 +57,8 @@ enum ephmap_prot {
  * @scope: Whose page tables hold the window.
  * @depth: Position among the nested sessions of this CPU, 1 is the outermost.
  * @first: Index of the session's first page in the window.
+ * @entered: It is this session that has loaded the private mm.
+ * @space: Of the local scope: what arch_ephmap_space() said at the beginning.
  *
  * The members are private to mm/ephmap.c.
  */
@@ -64,6 +66,8 @@ struct ephmap_session {
 	enum ephmap_scope scope;
 	unsigned int depth;
 	unsigned int first;
+	bool entered;
+	unsigned long space;
 };
 
 #ifdef CONFIG_EPHMAP
@@ -94,6 +98,11 @@ void *ephmap_map_folio(struct ephmap_session *session, struct folio *folio,
 		       unsigned long first, unsigned int nr,
 		       enum ephmap_prot prot);
 void ephmap_end(struct ephmap_session *session);
+
+/* With CONFIG_EPHMAP_LOCAL. */
+void *ephmap_map_local(struct ephmap_session *session, struct page *page,
+		       unsigned int nr, enum ephmap_prot prot);
+void ephmap_unmap_local(struct ephmap_session *session);
 
 int ephmap_copy_pages(struct ephmap_session *session, struct folio *dst,
 		      struct folio *src, unsigned long first, unsigned int nr);

@@ -537,7 +537,8 @@ static void e7_irq_and_nmi_are_refused(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, nmi, -EPERM);
 }
 
-static void e7_local_scope_is_not_there_yet(struct kunit *test)
+/* With Address Space Isolation it is: arch/x86/mm/tests/ephmap_local_kunit.c. */
+static void e7_no_local_scope_without_an_mm(struct kunit *test)
 {
 	struct ephmap_session session;
 
@@ -1270,7 +1271,7 @@ static struct kunit_case ephmap_cases[] = {
 	KUNIT_CASE(e7_only_the_innermost_maps),
 	KUNIT_CASE(e7_only_the_innermost_ends),
 	KUNIT_CASE(e7_irq_and_nmi_are_refused),
-	KUNIT_CASE(e7_local_scope_is_not_there_yet),
+	KUNIT_CASE(e7_no_local_scope_without_an_mm),
 	KUNIT_CASE(e8_interrupt_inside_a_session),
 	KUNIT_CASE(e8_no_user_reads_through_the_private_mm),
 	KUNIT_CASE(e8_no_probe_reads_the_window),

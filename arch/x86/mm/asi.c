@@ -22,8 +22,9 @@
  *   both as they were.
  * - asi_cpu::base is the loaded mm's CR3 for as long as CR3 is that for guests.
  * - In the kernel half of a restricted PGD the direct map's entries are those
- *   of asi_pgd, all others are init_mm's. In the user half all are the mm's; of
- *   that for guests all are none.
+ *   of asi_pgd, the one of the ephmap's windows is the mm's, all others are
+ *   init_mm's. In the user half all are the mm's. That for guests has neither
+ *   windows nor a user half.
  * - What the policy has flushed when a CPU leaves is flushed while it is still
  *   restricted; what it has flushed on entry, while it is so already.
  */
@@ -47,6 +48,7 @@
 #include <linux/workqueue.h>
 
 #include <asm/cpu.h>
+#include <asm/ephmap.h>
 #include <asm/msr.h>
 #include <asm/nospec-branch.h>
 #include <asm/sections.h>
@@ -1068,15 +1070,19 @@ void asi_audit_range(struct asi_audit *audit, unsigned long start,
 	put_online_mems();
 }
 
-static void asi_audit_kernel_half(struct asi_audit *audit, pgd_t *restricted)
+/* @own: The entry of the ephmap's windows in the mm's other PGD. */
+static void asi_audit_kernel_half(struct asi_audit *audit, pgd_t *restricted,
+				  pgd_t own)
 {
 	unsigned int slot;
 
 	audit->pgds++;
 	for (slot = KERNEL_PGD_BOUNDARY; slot < PTRS_PER_PGD; slot++) {
-		if (pgd_val(restricted[slot]) !=
-		    pgd_val(asi_kernel_entry(slot)))
-			audit->wrong++;
+		pgdval_t entry = pgd_val(restricted[slot]);
+
+		if (slot == pgd_index(EPHMAP_BASE_ADDR) && entry == pgd_val(own))
+			continue;
+		audit->wrong += entry != pgd_val(asi_kernel_entry(slot));
 	}
 }
 
@@ -1094,10 +1100,14 @@ void asi_audit_pgds(struct asi_audit *audit)
 
 	get_online_mems();
 	spin_lock(&pgd_lock);
-	list_for_each_entry(ptdesc, &pgd_list, pt_list)
-		asi_audit_kernel_half(audit,
-				      asi_restricted_pgd(ptdesc_address(ptdesc)));
-	asi_audit_kernel_half(audit, asi_guest_pgd);
+	list_for_each_entry(ptdesc, &pgd_list, pt_list) {
+		pgd_t *pgd = ptdesc_address(ptdesc);
+
+		asi_audit_kernel_half(audit, asi_restricted_pgd(pgd),
+				      pgd[pgd_index(EPHMAP_BASE_ADDR)]);
+	}
+	asi_audit_kernel_half(audit, asi_guest_pgd,
+			      init_mm.pgd[pgd_index(EPHMAP_BASE_ADDR)]);
 	for (slot = 0; slot < KERNEL_PGD_BOUNDARY; slot++)
 		audit->wrong += pgd_val(asi_guest_pgd[slot]) != 0;
 	spin_unlock(&pgd_lock);

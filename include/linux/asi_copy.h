@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Copies of user data that do not leave the restricted address space of Address
+ * Space Isolation: through the local scope of the ephmap. Where there is none,
+ * and out of the restricted address space, they are the ordinary copies. For
+ * more info see Documentation/arch/x86/asi.rst.
+ */
+#ifndef _LINUX_ASI_COPY_H
+#define _LINUX_ASI_COPY_H
+
+#include <linux/highmem.h>
+#include <linux/uio.h>
+
+#ifdef CONFIG_EPHMAP_LOCAL
+
+#include <linux/asi.h>
+
+size_t __asi_copy_folio_to_iter(struct folio *folio, size_t offset,
+				size_t bytes, struct iov_iter *iter);
+size_t __asi_copy_folio_from_iter_atomic(struct folio *folio, size_t offset,
+					 size_t bytes, struct iov_iter *iter);
+bool __asi_clear_pages(struct page *page, unsigned int nr);
+int __asi_copy_mc_page(struct page *to, struct page *from);
+
+/**
+ * asi_copy_folio_to_iter() - copy_folio_to_iter() of a folio with user data
+ * @folio: The folio.
+ * @offset: Where in the folio, in bytes.
+ * @bytes: How much; it ends within the folio.
+ * @iter: Where to.
+ *
+ * Context: As of copy_folio_to_iter().
+ * Return: as copy_folio_to_iter().
+ */
+static inline size_t asi_copy_folio_to_iter(struct folio *folio, size_t offset,
+					    size_t bytes, struct iov_iter *iter)
+{
+	/* A hint: it may have changed by the time the copy begins. */
+	if (asi_restricted())
+		return __asi_copy_folio_to_iter(folio, offset, bytes, iter);
+	return copy_folio_to_iter(folio, offset, bytes, iter);
+}
+
+/**
+ * asi_copy_folio_from_iter_atomic() - copy_folio_from_iter_atomic() of user data
+ * @folio: The folio.
+ * @offset: Where in the folio, in bytes.
+ * @bytes: How much; it ends within the folio.
+ * @iter: Where from.
+ *
+ * Context: As of copy_folio_from_iter_atomic(); task context, interrupts on.
+ * Return: as copy_folio_from_iter_atomic().
+ */
+static inline size_t asi_copy_folio_from_iter_atomic(struct folio *folio,
+						     size_t offset,
+						     size_t bytes,
+						     struct iov_iter *iter)
+{
+	if (asi_restricted())
+		return __asi_copy_folio_from_iter_atomic(folio, offset, bytes,
+							 iter);
+	return copy_folio_from_iter_atomic(folio, offset, bytes, iter);
+}
+
+/**
+ * asi_clear_pages() - zero pages that become a user's, if that is better
+ * @page: The first page.
+ * @nr: Number of pages; they are one piece of memory.
+ *
+ * Context: Any.
+ * Return: true if they are zeroed; false if the caller has to do it.
+ */
+static inline bool asi_clear_pages(struct page *page, unsigned int nr)
+{
+	return asi_restricted() && __asi_clear_pages(page, nr);
+}
+
+/**
+ * asi_copy_mc_user_highpage() - copy_mc_user_highpage() of a user's page
+ * @to: Where to.
+ * @from: Where from.
+ * @vaddr: The user's address.
+ * @vma: The user's mapping.
+ *
+ * Context: As of copy_mc_user_highpage().
+ * Return: as copy_mc_user_highpage().
+ */
+static inline int asi_copy_mc_user_highpage(struct page *to, struct page *from,
+					    unsigned long vaddr,
+					    struct vm_area_struct *vma)
+{
+	if (asi_restricted()) {
+		int left = __asi_copy_mc_page(to, from);
+
+		if (left >= 0)
+			return left;
+	}
+	return copy_mc_user_highpage(to, from, vaddr, vma);
+}
+
+#else /* !CONFIG_EPHMAP_LOCAL */
+
+static inline size_t asi_copy_folio_to_iter(struct folio *folio, size_t offset,
+					    size_t bytes, struct iov_iter *iter)
+{
+	return copy_folio_to_iter(folio, offset, bytes, iter);
+}
+
+static inline size_t asi_copy_folio_from_iter_atomic(struct folio *folio,
+						     size_t offset,
+						     size_t bytes,
+						     struct iov_iter *iter)
+{
+	return copy_folio_from_iter_atomic(folio, offset, bytes, iter);
+}
+
+static inline bool asi_clear_pages(struct page *page, unsigned int nr)
+{
+	return false;
+}
+
+static inline int asi_copy_mc_user_highpage(struct page *to, struct page *from,
+					    unsigned long vaddr,
+					    struct vm_area_struct *vma)
+{
+	return copy_mc_user_highpage(to, from, vaddr, vma);
+}
+
+#endif /* CONFIG_EPHMAP_LOCAL */
+
+#endif /* _LINUX_ASI_COPY_H */
