@@ -57,6 +57,21 @@ hash_of() {
 	sha256sum -- "$@" | sed "s|$ROOT/||" | sha256sum | cut -c1-32
 }
 
+# --- the guest ------------------------------------------------------------
+
+# copy_libraries ROOT FILE...: the shared libraries and loaders FILEs need, at
+# the paths they have here.
+copy_libraries() {
+	local root=$1 lib
+	shift
+	{ ldd "$@" 2>/dev/null || :; } |
+		grep -o '/[^ ]*' | grep -v ':$' | sort -u |
+		while read -r lib; do
+			[[ -e $lib && ! -e $root$lib ]] || continue
+			install -D -m 755 "$lib" "$root$lib"
+		done
+}
+
 # --- the series -----------------------------------------------------------
 
 # Where new kernel files may live in this repository. scripts/ and configs/

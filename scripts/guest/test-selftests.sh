@@ -3,7 +3,7 @@
 # Run the kernel's own selftests for what this series touches, as installed
 # in /selftests by scripts/selftests-base, each between two marker lines.
 #
-# usage: test-selftests.sh mm|kvm [NAME...]
+# usage: test-selftests.sh mm|kvm|x86 [NAME...]
 set -u
 suite=$1
 shift
@@ -22,6 +22,8 @@ run() {
 	echo "=== $name"
 	timeout -k 5 "$limit" "$@" </dev/null >/tmp/output 2>&1 || status=$?
 	cat /tmp/output
+	# Not all end their last line: those that are killed do not.
+	[[ -z $(tail -c 1 /tmp/output) ]] || echo ' (cut off)'
 	echo "=== $name: exit $status"
 }
 
@@ -78,8 +80,16 @@ suite_kvm() {
 	done
 }
 
+suite_x86() {
+	local test
+	for test in *_64; do
+		run "${test%_64}" "./$test"
+	done
+}
+
 case $suite in
 mm) suite_mm ;;
 kvm) suite_kvm ;;
+x86) suite_x86 ;;
 esac
 exit 0

@@ -561,10 +561,42 @@ static void a5_atomic_allocations(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, absent, 0);
 }
 
-/* Users that take all they can get leave blocks for those who cannot wait. */
+/* How many pages of a zone kernel allocations can have at once. */
+static unsigned long kernel_pages(struct zone *zone, unsigned long *blocks)
+{
+	static const int types[] = {
+		MIGRATE_UNMOVABLE, MIGRATE_RECLAIMABLE, MIGRATE_MOVABLE,
+	};
+	unsigned long nr = 0;
+	unsigned int i, order;
+
+	*blocks = 0;
+	guard(spinlock_irqsave)(&zone->lock);
+	for (order = 0; order < NR_PAGE_ORDERS; order++) {
+		for (i = 0; i < ARRAY_SIZE(types); i++) {
+			struct list_head *list =
+				&zone->free_area[order].free_list[types[i]];
+			unsigned long here = list_count_nodes(list) << order;
+
+			/* Users' blocks they can have if they are wholly free. */
+			if (order >= pageblock_order)
+				*blocks += here;
+			else if (types[i] == MIGRATE_MOVABLE)
+				continue;
+			nr += here;
+		}
+	}
+	return nr;
+}
+
+/*
+ * Users that take all they can get leave what the min watermark promises to
+ * those who cannot wait, and no block beyond that. Counters lag a bit, and some
+ * pages are on lists of CPUs.
+ */
 static void a5_blocks_are_left_for_the_kernel(struct kunit *test)
 {
-	unsigned long blocks = 0, reserve = 0;
+	unsigned long left = 0, blocks = 0, min = 0, slack;
 	struct page *page, *next;
 	LIST_HEAD(list);
 
@@ -577,13 +609,18 @@ static void a5_blocks_are_left_for_the_kernel(struct kunit *test)
 		struct zone *zone = page_zone(list_first_entry(&list, struct page,
 							       lru));
 
-		blocks = zone_page_state(zone, NR_FREE_PAGES_BLOCKS);
-		reserve = ALIGN(min_wmark_pages(zone), BLOCK_PAGES);
+		left = kernel_pages(zone, &blocks);
+		min = min_wmark_pages(zone);
 	}
 	list_for_each_entry_safe(page, next, &list, lru)
 		__free_page(page);
-	KUNIT_EXPECT_GT(test, reserve, 0);
-	KUNIT_EXPECT_GE(test, blocks, reserve);
+	slack = 64 * num_online_cpus();
+	kunit_info(test, "%lu pages left, %lu in blocks, the min watermark %lu",
+		   left, blocks, min);
+	KUNIT_EXPECT_GT(test, min, 0);
+	KUNIT_EXPECT_GE(test, left + slack, min);
+	if (blocks)
+		KUNIT_EXPECT_LT(test, left, min + BLOCK_PAGES + slack);
 }
 
 /* === A8: top-level entries ================================================ */

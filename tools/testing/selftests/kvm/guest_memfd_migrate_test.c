@@ -455,7 +455,7 @@ static int test_cma(void)
 
 	if (gm_cgroup_enter())
 		return sm_skip("no memory controller");
-	nr = sm_node_meminfo(node, "MemFree") - sm_zoneinfo(node, "nr_free_cma") +
+	nr = sm_node_free(node) - sm_zoneinfo(node, "nr_free_cma") +
 	     2 * sm_nr;
 	gm_new(&g, 2, nr, gm_guest_strict);
 	sm_prefer_node(node);

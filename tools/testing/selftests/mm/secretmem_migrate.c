@@ -237,8 +237,7 @@ static int fragments_make(struct fragments *f, int node, size_t nr)
 	memset(f, 0, sizeof(*f));
 	if (__sm_zoneinfo(node, "Movable", "managed"))
 		return sm_skip("node %d has a ZONE_MOVABLE", node);
-	if (sm_node_meminfo(node, "MemFree") <
-	    (long long)(leave + sm_node_reserve(node)))
+	if (sm_node_free(node) < (long long)(leave + sm_node_reserve(node)))
 		return sm_skip("node %d has too little free memory", node);
 	if (!sm_ballast_take(&f->ballast, node, leave))
 		return sm_fail("no memory for the ballast");
@@ -361,7 +360,7 @@ static int trigger_direct(const struct fragments *f)
 	 */
 	for (int i = 0; i < 70 && !sm_moved(&f->s, f->pfns); i++)
 		sm_writef(path, "%lld", sm_read_num(path) +
-			  sm_node_meminfo(sm_to, "MemFree") / 512);
+			  sm_node_free(sm_to) / 512);
 	sm_note("%lld huge pages", sm_read_num(path) - before);
 	sm_writef(path, "%lld", before);
 	return KSFT_PASS;
@@ -478,7 +477,7 @@ static size_t cma_fill(const struct cma *cma, struct secret *s)
 	if (!sm_ballast_take(&ballast, cma->node,
 			     cma->count + sm_nr + (4 << 8)))
 		return 0;
-	if (!sm_open(s, sm_node_meminfo(cma->node, "MemFree") -
+	if (!sm_open(s, sm_node_free(cma->node) -
 		     sm_zoneinfo(cma->node, "nr_free_cma") + 2 * sm_nr)) {
 		sm_prefer_node(cma->node);
 		for (size_t i = 0; i < s->nr; i++)

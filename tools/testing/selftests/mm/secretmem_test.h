@@ -940,6 +940,43 @@ static inline size_t sm_zoneinfo(int node, const char *name)
 }
 
 /*
+ * With Address Space Isolation what is free in the kernel's pageblocks is not
+ * for user memory, unless it is whole blocks.
+ */
+static inline size_t sm_free_for_kernel(int node)
+{
+	char line[512], type[32];
+	size_t sum = 0;
+	FILE *f;
+	int n, used;
+
+	if (!sm_exists(SM_DEBUGFS "asi"))
+		return 0;
+	f = fopen("/proc/pagetypeinfo", "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		char *p = line;
+
+		if (sscanf(p, "Node %d, zone %*s type %31s%n", &n, type,
+			   &used) != 2 || n != node ||
+		    (strcmp(type, "Unmovable") && strcmp(type, "Reclaimable") &&
+		     strcmp(type, "HighAtomic")))
+			continue;
+		p += used;
+		for (unsigned int order = 0; order < 9; order++)
+			sum += strtoul(p, &p, 10) << order;
+	}
+	if (f)
+		fclose(f);
+	return sum;
+}
+
+/* The free pages of a node that user memory can have, its reserve included. */
+static inline long long sm_node_free(int node)
+{
+	return sm_node_meminfo(node, "MemFree") - sm_free_for_kernel(node);
+}
+
+/*
  * The free pages that a node keeps for the kernel: with less than that an
  * allocation bound to the node meets the OOM killer.
  */
@@ -973,7 +1010,7 @@ static inline void sm_ballast_pin(struct ballast *b, size_t len)
 /* Take the free memory of a node but for @leave pages and its reserve. */
 static inline bool sm_ballast_take(struct ballast *b, int node, size_t leave)
 {
-	long long nr_free = sm_node_meminfo(node, "MemFree");
+	long long nr_free = sm_node_free(node);
 	size_t off, len;
 
 	b->ring = 0;
@@ -991,7 +1028,7 @@ static inline bool sm_ballast_take(struct ballast *b, int node, size_t leave)
 	/* In steps: the kernel may need some meanwhile. */
 	for (off = 0; off < b->len; off += len) {
 		len = b->len - off < 4UL << 20 ? b->len - off : 4UL << 20;
-		if (sm_node_meminfo(node, "MemFree") < (long long)leave)
+		if (sm_node_free(node) < (long long)leave)
 			break;
 		if (madvise((char *)b->mem + off, len, MADV_POPULATE_WRITE))
 			break;
