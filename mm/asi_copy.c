@@ -25,7 +25,15 @@ static bool asi_folio_is_sensitive(struct folio *folio)
 	return mapping && (mapping_gfp_mask(mapping) & __GFP_MOVABLE);
 }
 
-/* Context in which there may be a session, of code that is called in any. */
+/* What a driver maps is mapped by the kernel as the driver wants it cached. */
+static bool asi_page_is_sensitive(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	return folio_test_anon(folio) || asi_folio_is_sensitive(folio);
+}
+
+/* A session may wait for other CPUs when it ends. */
 static bool asi_context_ok(void)
 {
 	return in_task() && !irqs_disabled();
@@ -138,7 +146,8 @@ bool __asi_clear_pages(struct page *page, unsigned int nr)
 	unsigned int i, run;
 	void *addr;
 
-	if (!asi_context_ok())
+	/* The allocator may be called under any lock. */
+	if (!preemptible())
 		return false;
 	for (i = 0; i < nr; i += run) {
 		run = min(nr - i, EPHMAP_MAX_PAGES);
@@ -157,7 +166,7 @@ int __asi_copy_mc_page(struct page *to, struct page *from)
 	void *vfrom, *vto;
 	int left;
 
-	if (!asi_context_ok())
+	if (!asi_context_ok() || !asi_page_is_sensitive(from))
 		return -EPERM;
 	vfrom = ephmap_map_local(&session, from, 1, EPHMAP_RO);
 	if (IS_ERR(vfrom))

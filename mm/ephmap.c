@@ -97,9 +97,20 @@ static __always_inline bool ephmap_has_local(void)
 	return current->mm && arch_ephmap_has_local();
 }
 
-/* For the CPU this is by now; it may be another one when it is done. */
+/* Whether the local session that was opened last is one in current->mm. */
+static bool ephmap_is_of_current(struct ephmap_cpu *cpu)
+{
+	return current->mm && arch_ephmap_mm_id(current->mm) == cpu->last_id;
+}
+
+/*
+ * For the CPU this is by now; it may be another one when it is done. Not under
+ * locks: it takes one itself, and may wait for other CPUs.
+ */
 static noinline int ephmap_add_local(void)
 {
+	if (!preemptible())
+		return -EAGAIN;
 	return arch_ephmap_add_local(current->mm, raw_smp_processor_id());
 }
 #else
@@ -110,6 +121,11 @@ static int ephmap_enter_local(struct ephmap_session *session,
 }
 
 static bool ephmap_has_local(void)
+{
+	return false;
+}
+
+static bool ephmap_is_of_current(struct ephmap_cpu *cpu)
 {
 	return false;
 }
@@ -709,15 +725,18 @@ void ephmap_cpu_stop(void)
 {
 	struct ephmap_cpu *cpu = this_cpu_ptr(&ephmap_cpus);
 	unsigned int i;
+	pte_t *local;
 
 	if (!ephmap_available())
 		return;
+	/* A task that died in a session has left what may be freed by now. */
+	local = ephmap_is_of_current(cpu) ? cpu->local : NULL;
 	for (i = 0; i < EPHMAP_MAX_PAGES; i++) {
 		unsigned long addr = cpu->base + i * PAGE_SIZE;
 
 		pte_clear(cpu->mm, addr, cpu->ptes + i);
-		if (cpu->local)
-			pte_clear(cpu->mm, addr, cpu->local + i);
+		if (local)
+			pte_clear(cpu->mm, addr, local + i);
 	}
 	arch_ephmap_flush(cpu->base, EPHMAP_MAX_PAGES);
 }

@@ -301,29 +301,34 @@ static void *asi_table(void)
 	return (void *)get_zeroed_page(GFP_KERNEL);
 }
 
-/* Make the table below an entry, unless there is one. */
-#define asi_populate_level(entry, none, set, make)			\
-({									\
-	void *table_ = none(*(entry)) ? asi_table() : NULL;		\
-									\
-	if (table_)							\
-		set(entry, make(__pa(table_) | _KERNPG_TABLE));		\
-	none(*(entry)) ? -ENOMEM : 0;					\
-})
-
 static int asi_populate_pmd(unsigned long addr)
 {
 	pgd_t *pgd = asi_pgd + pgd_index(addr);
 	p4d_t *p4d;
 	pud_t *pud;
+	void *table;
 
-	if (asi_populate_level(pgd, pgd_none, set_pgd, __pgd))
-		return -ENOMEM;
+	if (pgd_none(*pgd)) {
+		table = asi_table();
+		if (!table)
+			return -ENOMEM;
+		set_pgd(pgd, __pgd(__pa(table) | _KERNPG_TABLE));
+	}
 	p4d = p4d_offset(pgd, addr);
-	if (asi_populate_level(p4d, p4d_none, set_p4d, __p4d))
-		return -ENOMEM;
+	if (p4d_none(*p4d)) {
+		table = asi_table();
+		if (!table)
+			return -ENOMEM;
+		set_p4d(p4d, __p4d(__pa(table) | _KERNPG_TABLE));
+	}
 	pud = pud_offset(p4d, addr);
-	return asi_populate_level(pud, pud_none, set_pud, __pud);
+	if (pud_none(*pud)) {
+		table = asi_table();
+		if (!table)
+			return -ENOMEM;
+		set_pud(pud, __pud(__pa(table) | _KERNPG_TABLE));
+	}
+	return 0;
 }
 
 /* Make page tables for @start to @end, with new entries absent. */
@@ -578,7 +583,8 @@ static unsigned int __init asi_flushes_needed(void)
 static int __init asi_init_guest(void)
 {
 	unsigned int kinds = asi_flush_wanted, there_are, data, kind;
-	bool any = false;
+	char names[128];
+	int len = 0;
 
 	if (!asi_enabled())
 		return 0;
@@ -603,15 +609,14 @@ static int __init asi_init_guest(void)
 	/* The inverted entries of user page tables are enough for user mode. */
 	asi_policy.enter[ASI_GUEST] |= kinds & BIT(ASI_FLUSH_L1D);
 
-	pr_info("on; flushes:");
 	for (kind = 0; kind < ASI_NR_FLUSH; kind++) {
-		if (!(kinds & BIT(kind)))
-			continue;
-		pr_cont(" %s%s", asi_flush_names[kind],
-			there_are & BIT(kind) ? "" : " (counted only)");
-		any = true;
+		if (kinds & BIT(kind))
+			len += scnprintf(names + len, sizeof(names) - len,
+					 " %s%s", asi_flush_names[kind],
+					 there_are & BIT(kind) ? "" :
+								 " (counted only)");
 	}
-	pr_cont("%s\n", any ? "" : " none");
+	pr_info("on; flushes:%s\n", len ? names : " none");
 	return 0;
 }
 core_initcall(asi_init_guest);

@@ -59,11 +59,15 @@ static void *ephmap_table(void)
 	return (void *)get_zeroed_page(GFP_NOWAIT | __GFP_ACCOUNT);
 }
 
-/* The top-level entry that the mm's two PGDs have in common. */
+/*
+ * The top-level entry that the mm's two PGDs have in common. Who sees it in the
+ * ordinary one, and flushes then, has flushed what was in the other one.
+ */
 static void ephmap_set_pgd(pgd_t *pgd, pgd_t entry)
 {
-	set_pgd(pgd, entry);
 	set_pgd(asi_restricted_pgd(pgd), entry);
+	smp_wmb();	/* Pairs with the flush after ephmap_owns_p4d(). */
+	set_pgd(pgd, entry);
 }
 
 static bool ephmap_owns_p4d(pgd_t *pgd, unsigned long addr)

@@ -1608,13 +1608,15 @@ static void step_guest(void)
 	asi_enter_guest();
 }
 
-#define EXPECT_FLUSHED(test, nr, ibpb, rsb, verw, l1d)			\
-do {									\
-	KUNIT_EXPECT_EQ(test, (nr).flushed[ASI_FLUSH_IBPB], ibpb);	\
-	KUNIT_EXPECT_EQ(test, (nr).flushed[ASI_FLUSH_RSB], rsb);	\
-	KUNIT_EXPECT_EQ(test, (nr).flushed[ASI_FLUSH_VERW], verw);	\
-	KUNIT_EXPECT_EQ(test, (nr).flushed[ASI_FLUSH_L1D], l1d);	\
-} while (0)
+static void expect_flushed(struct kunit *test, struct asi_counters nr,
+			   unsigned long ibpb, unsigned long rsb,
+			   unsigned long verw, unsigned long l1d)
+{
+	KUNIT_EXPECT_EQ(test, nr.flushed[ASI_FLUSH_IBPB], ibpb);
+	KUNIT_EXPECT_EQ(test, nr.flushed[ASI_FLUSH_RSB], rsb);
+	KUNIT_EXPECT_EQ(test, nr.flushed[ASI_FLUSH_VERW], verw);
+	KUNIT_EXPECT_EQ(test, nr.flushed[ASI_FLUSH_L1D], l1d);
+}
 
 /* Out: predictors, once. In: buffers, if anybody has been out. */
 static void a6_user(struct kunit *test)
@@ -1633,11 +1635,11 @@ static void a6_user(struct kunit *test)
 		in_again = flushed_by(step_enter);
 		asi_exit();
 	}
-	EXPECT_FLUSHED(test, in, 0, 0, 1, 0);
-	EXPECT_FLUSHED(test, stay, 0, 0, 0, 0);
-	EXPECT_FLUSHED(test, out, 1, 1, 0, 0);
-	EXPECT_FLUSHED(test, out_again, 0, 0, 0, 0);
-	EXPECT_FLUSHED(test, in_again, 0, 0, 1, 0);
+	expect_flushed(test, in, 0, 0, 1, 0);
+	expect_flushed(test, stay, 0, 0, 0, 0);
+	expect_flushed(test, out, 1, 1, 0, 0);
+	expect_flushed(test, out_again, 0, 0, 0, 0);
+	expect_flushed(test, in_again, 0, 0, 1, 0);
 }
 
 /* What the VMM touches is kept from guests, and the other way round. */
@@ -1655,11 +1657,11 @@ static void a6_guest(struct kunit *test)
 		again = flushed_by(step_guest);
 		out = flushed_by(asi_exit);
 	}
-	EXPECT_FLUSHED(test, in, 0, 0, 1, 1);
-	EXPECT_FLUSHED(test, stay, 0, 0, 0, 0);
-	EXPECT_FLUSHED(test, user, 0, 0, 1, 0);
-	EXPECT_FLUSHED(test, again, 0, 0, 1, 1);
-	EXPECT_FLUSHED(test, out, 1, 1, 0, 0);
+	expect_flushed(test, in, 0, 0, 1, 1);
+	expect_flushed(test, stay, 0, 0, 0, 0);
+	expect_flushed(test, user, 0, 0, 1, 0);
+	expect_flushed(test, again, 0, 0, 1, 1);
+	expect_flushed(test, out, 1, 1, 0, 0);
 }
 
 static unsigned long *a6_addr;
@@ -1682,8 +1684,8 @@ static void a6_fault(struct kunit *test)
 		out = flushed_by(step_touch);
 		again = flushed_by(step_touch);
 	}
-	EXPECT_FLUSHED(test, out, 1, 1, 0, 0);
-	EXPECT_FLUSHED(test, again, 0, 0, 0, 0);
+	expect_flushed(test, out, 1, 1, 0, 0);
+	expect_flushed(test, again, 0, 0, 0, 0);
 }
 
 /* The next process is kept apart from the last one's data. */
@@ -1730,10 +1732,10 @@ static void a6_no_policy(struct kunit *test)
 		guest = flushed_by(step_guest);
 		out_again = flushed_by(asi_exit);
 	}
-	EXPECT_FLUSHED(test, in, 0, 0, 0, 0);
-	EXPECT_FLUSHED(test, out, 0, 0, 0, 0);
-	EXPECT_FLUSHED(test, guest, 0, 0, 0, 0);
-	EXPECT_FLUSHED(test, out_again, 0, 0, 0, 0);
+	expect_flushed(test, in, 0, 0, 0, 0);
+	expect_flushed(test, out, 0, 0, 0, 0);
+	expect_flushed(test, guest, 0, 0, 0, 0);
+	expect_flushed(test, out_again, 0, 0, 0, 0);
 }
 
 /* === Suite ================================================================ */
