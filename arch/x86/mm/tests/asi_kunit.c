@@ -614,7 +614,8 @@ static void a5_blocks_are_left_for_the_kernel(struct kunit *test)
 	}
 	list_for_each_entry_safe(page, next, &list, lru)
 		__free_page(page);
-	slack = 64 * num_online_cpus();
+	/* The per-CPU lists, and what others free meanwhile. */
+	slack = 64 * num_online_cpus() + min / 8;
 	kunit_info(test, "%lu pages left, %lu in blocks, the min watermark %lu",
 		   left, blocks, min);
 	KUNIT_EXPECT_GT(test, min, 0);
