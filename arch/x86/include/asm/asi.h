@@ -134,9 +134,6 @@ enum asi_flush {
 #define ASI_TAINTS_CONTROL						\
 	(ASI_TAINT_USER_CONTROL | ASI_TAINT_GUEST_CONTROL |		\
 	 ASI_TAINT_OTHER_CONTROL)
-#define ASI_TAINTS_DATA							\
-	(ASI_TAINT_USER_DATA | ASI_TAINT_GUEST_DATA |			\
-	 ASI_TAINT_OTHER_DATA | ASI_TAINT_KERNEL_DATA)
 
 /**
  * struct asi_counters - what a CPU did
