@@ -53,16 +53,11 @@ build >/dev/null
 echo 0 >$tracing/instances/switch/tracing_on
 echo 0 >$tracing/instances/exit/tracing_on
 echo "switches_mm=$(grep -c 'reason:flush on task switch' $tracing/instances/switch/trace || :)"
-awk '/asi_exit:/ {
-		site = $0
-		sub(/.*ip=/, "", site)
-		sub(/\+.*/, "", site)
-		at = 0
-	}
-	/^ => asm_exc_page_fault/ { at = 1 }
-	/^ => / && at && at++ < 6 {
-		chain = at == 2 ? site : chain " < " $2
-		if (at == 6)
+awk '/asi_exit:/ { at = 0 }
+	/^ => asm_exc_page_fault/ { at = 1; next }
+	/^ => / && at && at < 6 {
+		chain = at == 1 ? $2 : chain " < " $2
+		if (at++ == 5)
 			n[chain]++
 	}
 	END { for (chain in n) print "@stack", n[chain], chain }' \
