@@ -137,8 +137,8 @@ run() {
 		options="$options --section=$name"
 	done
 	# shellcheck disable=SC2086 # lists
-	DIR=$dir fio --minimal "$@" $options $jobs >$log 2>&1
-	grep -v '^3;' $log | sed 's/^/# /'
+	DIR=$dir fio --minimal "$@" $options $jobs >$log 2>$log.errors
+	sed 's/^/# /' $log.errors
 	at
 	for name in $names; do
 		# Of a version 3 line: error, KB read, KB written.
