@@ -3,7 +3,8 @@
  * What do system calls, faults and context switches cost, and how often do they
  * leave the restricted address space of Address Space Isolation? Each kind of
  * work is done --rounds times and timed, and once more between two readings of
- * the kernel's counters, where it has them (/sys/kernel/debug/asi/stats).
+ * the kernel's counters, where it has them (/sys/kernel/debug/asi/stats, and of
+ * the ephmap in /proc/vmstat).
  *
  * A round begins just after a timer tick, and is shorter than the time between
  * two: no tick is in it. With --work NAME as the first argument, only that
@@ -334,13 +335,14 @@ static const struct work works[] = {
 	{ .name = "pipe_4k", .ops = 400, .run = pipe_4k },
 };
 
-/* What the kernel counted: "NAME NUMBER" in the lines of two files. */
+/* What the kernel counted: "NAME NUMBER" in the lines of three files. */
 struct counters {
 	char asi[1024];
+	char vm[16384];
 	char stat[16384];
 };
 
-static int asi_fd, stat_fd;
+static int asi_fd, vm_fd, stat_fd;
 
 static void file_read(int fd, char *text, size_t size)
 {
@@ -370,12 +372,19 @@ static void counters_print(const char *prefix, const struct counters *before,
 		"enters", "exits_fault", "exits_switch", "exits_asked",
 		"reenters", "switches", "flushes",
 	};
+	static const char *const vm_names[] = {
+		"ephmap_sessions", "ephmap_flushes",
+	};
 	size_t i;
 
 	for (i = 0; asi_fd >= 0 && i < sizeof(names) / sizeof(*names); i++)
 		printf("%s_%s=%lld\n", prefix, names[i],
 		       counter_of(after->asi, names[i]) -
 		       counter_of(before->asi, names[i]));
+	for (i = 0; asi_fd >= 0 && i < sizeof(vm_names) / sizeof(*vm_names); i++)
+		printf("%s_%s=%lld\n", prefix, vm_names[i],
+		       counter_of(after->vm, vm_names[i]) -
+		       counter_of(before->vm, vm_names[i]));
 	printf("%s_ctxt=%lld\n", prefix, counter_of(after->stat, "ctxt") -
 	       counter_of(before->stat, "ctxt"));
 }
@@ -404,6 +413,7 @@ static uint64_t one_round(const struct work *work, struct counters *before,
 	wait_for_tick();
 	if (before) {
 		file_read(stat_fd, before->stat, sizeof(before->stat));
+		file_read(vm_fd, before->vm, sizeof(before->vm));
 		file_read(asi_fd, before->asi, sizeof(before->asi));
 	}
 	profile_begin();
@@ -413,6 +423,7 @@ static uint64_t one_round(const struct work *work, struct counters *before,
 	profile_end();
 	if (after) {
 		file_read(asi_fd, after->asi, sizeof(after->asi));
+		file_read(vm_fd, after->vm, sizeof(after->vm));
 		file_read(stat_fd, after->stat, sizeof(after->stat));
 	}
 	if (work->after)
@@ -485,8 +496,9 @@ int main(int argc, char **argv)
 	if (sched_setscheduler(0, SCHED_FIFO, &param))
 		die(EXIT_ENVIRONMENT, "SCHED_FIFO");
 	stat_fd = open("/proc/stat", O_RDONLY | O_CLOEXEC);
-	if (stat_fd < 0)
-		die(EXIT_ENVIRONMENT, "/proc/stat");
+	vm_fd = open("/proc/vmstat", O_RDONLY | O_CLOEXEC);
+	if (stat_fd < 0 || vm_fd < 0)
+		die(EXIT_ENVIRONMENT, "/proc/stat or /proc/vmstat");
 	asi_fd = open("/sys/kernel/debug/asi/stats", O_RDONLY | O_CLOEXEC);
 	buffer = mmap(NULL, READ_MAX, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);

@@ -53,12 +53,16 @@ machine_prepare() {
 	fi
 	[[ -z $monitor ]] ||
 		emulator+=(-monitor "unix:$monitor,server=on,wait=off")
+	[[ -z $disk ]] ||
+		emulator+=(-drive "id=disk,if=none,format=raw,cache=unsafe,file=$run/disk"
+			-device "virtio-blk-pci,drive=disk")
 	emulator+=("${extra[@]}")
 }
 
 # machine_start: make what the emulator reads.
 machine_start() {
 	make_initrd "$run/initrd"
+	[[ -z $disk ]] || make_disk "$run/disk"
 	[[ -n $shell ]] || mkfifo "$run/monitor.in" "$run/monitor.out"
 }
 
