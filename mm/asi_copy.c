@@ -8,7 +8,9 @@
  * and leaves the restricted address space. So nothing here can fail.
  */
 #include <linux/asi_copy.h>
+#include <linux/export.h>
 #include <linux/iov_iter.h>
+#include <linux/nospec.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/preempt.h>
@@ -17,8 +19,10 @@
 #include "ephmap.h"
 
 /*
- * Whether it is absent from the restricted direct map: all movable memory is. A
- * guess: without a mapping any more it is as good to copy it the ordinary way.
+ * Whether it may be absent from the restricted direct map: all movable memory is.
+ * A guess: without a mapping any more it is as good to copy it the ordinary way.
+ * The caller sees to it that the mapping is there, while it is the folio's: by an
+ * open file, the folio's lock, or RCU.
  */
 static bool asi_folio_is_sensitive(struct folio *folio)
 {
@@ -32,6 +36,7 @@ static bool asi_page_is_sensitive(struct page *page)
 {
 	struct folio *folio = page_folio(page);
 
+	guard(rcu)();
 	return folio_test_anon(folio) || asi_folio_is_sensitive(folio);
 }
 
@@ -68,12 +73,25 @@ static __always_inline size_t asi_to_user(void __user *to, size_t progress,
 	return __copy_to_user_inatomic(to, from + progress, len);
 }
 
-static __always_inline size_t asi_from_user(void __user *from, size_t progress,
-					    size_t len, void *to, void *unused)
+/* As copy_from_user() guards against speculation with a bad address. */
+static __always_inline size_t asi_from_user(const void __user *from,
+					    void *to, size_t len)
 {
-	if (unlikely(!access_ok(from, len)))
-		return len;
-	return __copy_from_user_inatomic(to + progress, from, len);
+	if (can_do_masked_user_access()) {
+		from = mask_user_address(from);
+	} else {
+		if (unlikely(!access_ok(from, len)))
+			return len;
+		barrier_nospec();
+	}
+	return __copy_from_user_inatomic(to, from, len);
+}
+
+static __always_inline size_t asi_from_user_iter(void __user *from,
+						 size_t progress, size_t len,
+						 void *to, void *unused)
+{
+	return asi_from_user(from, to + progress, len);
 }
 
 /*
@@ -98,7 +116,7 @@ static __always_inline ssize_t asi_copy_in_page(struct folio *folio,
 				1, prot) + start;
 	bytes = prot == EPHMAP_RO ?
 		iterate_ubuf(iter, bytes, addr, NULL, asi_to_user) :
-		iterate_ubuf(iter, bytes, addr, NULL, asi_from_user);
+		iterate_ubuf(iter, bytes, addr, NULL, asi_from_user_iter);
 	ephmap_local_end(&session);
 	return bytes;
 }
@@ -312,6 +330,7 @@ void __asi_folio_zero_range(struct folio *folio, size_t offset, size_t len)
 	else
 		flush_dcache_folio(folio);
 }
+EXPORT_SYMBOL_FOR_MODULES(__asi_folio_zero_range, "ext4");
 
 bool __asi_copy_page_from_user(struct page *page, size_t offset,
 			       const void __user *from, size_t len)
@@ -319,12 +338,11 @@ bool __asi_copy_page_from_user(struct page *page, size_t offset,
 	struct ephmap_local session;
 	size_t left;
 
-	if (!asi_context_ok() || PageHWPoison(page) || !access_ok(from, len) ||
-	    !asi_begin(&session))
+	if (!asi_context_ok() || PageHWPoison(page) || !asi_begin(&session))
 		return false;
-	left = __copy_from_user_inatomic(ephmap_local_map(&session, page, 1,
-							  EPHMAP_RW) + offset,
-					 from, len);
+	left = asi_from_user(from,
+			     ephmap_local_map(&session, page, 1, EPHMAP_RW) +
+			     offset, len);
 	ephmap_local_end(&session);
 	return !left;
 }

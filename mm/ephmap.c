@@ -390,7 +390,7 @@ void ephmap_end(struct ephmap_session *session)
 /**
  * ephmap_local_prepare() - make the page tables of a window, or find them
  *
- * What ephmap_local_begin() does when this CPU had its last session in another
+ * What ephmap_local_begin() needs when this CPU had its last session in another
  * mm.
  *
  * Context: Task context with interrupts on; does not sleep. It can make none

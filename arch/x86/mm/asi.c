@@ -85,6 +85,7 @@ static atomic_long_t asi_restored;
 static atomic_long_t asi_flushes;
 
 DEFINE_PER_CPU_ALIGNED(struct asi_cpu, asi_cpu);
+EXPORT_PER_CPU_SYMBOL_GPL(asi_cpu);
 
 /* === Boot ================================================================= */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Ephemeral map (ephmap): where the windows are, and how x86-64 fills and
- * flushes them. Used by mm/ephmap.c only.
+ * flushes them. Used by mm/ephmap.c, and what makes and frees page tables.
  */
 #ifndef _ASM_X86_EPHMAP_H
 #define _ASM_X86_EPHMAP_H
