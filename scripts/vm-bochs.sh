@@ -40,9 +40,10 @@ machine_prepare() {
 	done
 	[[ -z $slots$maxmem$icount$monitor$shell$disk && ${#extra[@]} -eq 0 ]] ||
 		die 2 "Bochs has no hotplug, icount, monitor, disk, devices or shell here"
-	# Bochs's XSAVE is less than this CPU model promises. It would boot
-	# again after a panic: stop, and say so.
-	args+=" noxsave nr_cpus=$cpus panic=0"
+	# Bochs's XSAVE is less than this CPU model promises. Its MWAIT can miss
+	# what another CPU writes: an idle CPU that is not told otherwise sleeps
+	# on. It would boot again after a panic: stop, and say so.
+	args+=" noxsave idle=nomwait nr_cpus=$cpus panic=0"
 	emulator=(bochs -q -f "$run/bochsrc" -rc "$run/debugger")
 }
 

@@ -88,11 +88,12 @@ class Dump:
         self.root = cr3 & PTE_PFN
         self.levels = 5 if cr4 >> 12 & 1 else 4
 
-    def has_direct_map(self, base):
-        """Under PTI a CPU in user mode has tables without: take the others,
-        which are the page before."""
+    def has_direct_map(self, base, asi=False):
+        """Under PTI a CPU in user mode has tables without, with asi=on it may
+        have those with little of it: take the others, which are the page
+        before."""
         slot = base >> 12 + 9 * (self.levels - 1) & 511
-        if not self.table(self.root)[slot] & 1:
+        if asi or not self.table(self.root)[slot] & 1:
             self.root &= ~0x1000
 
     def close(self):
