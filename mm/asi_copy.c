@@ -8,11 +8,13 @@
  * and leaves the restricted address space. So nothing here can fail.
  */
 #include <linux/asi_copy.h>
-#include <linux/ephmap.h>
+#include <linux/iov_iter.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/preempt.h>
 #include <linux/uaccess.h>
+
+#include "ephmap.h"
 
 /*
  * Whether it is absent from the restricted direct map: all movable memory is. A
@@ -45,24 +47,91 @@ static size_t asi_run(size_t offset, size_t bytes)
 	return min(bytes, EPHMAP_MAX_PAGES * PAGE_SIZE - offset_in_page(offset));
 }
 
+/* A session, with page tables made or found if that is what is missing. */
+static __always_inline bool asi_begin(struct ephmap_local *session)
+{
+	bool prepared = false;
+
+	while (unlikely(!ephmap_local_begin(session))) {
+		if (prepared || !asi_restricted() || !ephmap_local_prepare())
+			return false;
+		prepared = true;
+	}
+	return true;
+}
+
+static __always_inline size_t asi_to_user(void __user *to, size_t progress,
+					  size_t len, void *from, void *unused)
+{
+	if (unlikely(!access_ok(to, len)))
+		return len;
+	return __copy_to_user_inatomic(to, from + progress, len);
+}
+
+static __always_inline size_t asi_from_user(void __user *from, size_t progress,
+					    size_t len, void *to, void *unused)
+{
+	if (unlikely(!access_ok(from, len)))
+		return len;
+	return __copy_from_user_inatomic(to + progress, from, len);
+}
+
 /*
- * One session. Page faults are off: the copy ends where a page of the user's is
- * not there.
+ * What most reads and writes are, and each instruction counts: within a page, one
+ * piece of user memory. Returns the bytes copied, which is fewer where that is not
+ * there, or a negative number if it cannot be done like this.
  */
-static ssize_t asi_copy_run_to_iter(struct folio *folio, size_t offset,
+static __always_inline ssize_t asi_copy_in_page(struct folio *folio,
+						size_t offset, size_t bytes,
+						struct iov_iter *iter,
+						enum ephmap_prot prot)
+{
+	size_t start = offset_in_page(offset);
+	struct ephmap_local session;
+	void *addr;
+
+	if (start + bytes > PAGE_SIZE || bytes > iter->count ||
+	    !iter_is_ubuf(iter) || !asi_folio_is_sensitive(folio) ||
+	    folio_contain_hwpoisoned_page(folio) || !asi_begin(&session))
+		return -EAGAIN;
+	addr = ephmap_local_map(&session, folio_page(folio, offset >> PAGE_SHIFT),
+				1, prot) + start;
+	bytes = prot == EPHMAP_RO ?
+		iterate_ubuf(iter, bytes, addr, NULL, asi_to_user) :
+		iterate_ubuf(iter, bytes, addr, NULL, asi_from_user);
+	ephmap_local_end(&session);
+	return bytes;
+}
+
+/*
+ * One session: from consecutive folios to consecutive addresses, so that one copy
+ * will do. Page faults are off: it ends where a page of the user's is not there.
+ */
+static ssize_t asi_copy_run_to_iter(struct folio **folios, size_t offset,
 				    size_t bytes, struct iov_iter *iter)
 {
 	size_t start = offset_in_page(offset);
-	struct ephmap_session session;
+	size_t first = offset >> PAGE_SHIFT;
+	unsigned int nr = PFN_UP(start + bytes);
+	struct ephmap_local session;
+	void *addr = NULL;
 	size_t copied;
-	void *addr;
 
-	addr = ephmap_map_local(&session, folio_page(folio, offset >> PAGE_SHIFT),
-				PFN_UP(start + bytes), EPHMAP_RO);
-	if (IS_ERR(addr))
-		return PTR_ERR(addr);
+	if (!asi_begin(&session))
+		return -EAGAIN;
+	while (nr) {
+		struct folio *folio = *folios++;
+		unsigned int run = min(nr, folio_nr_pages(folio) - first);
+		void *next;
+
+		next = ephmap_local_map(&session, folio_page(folio, first), run,
+					EPHMAP_RO);
+		addr = addr ?: next;
+		nr -= run;
+		first = 0;
+	}
 	copied = _copy_to_iter(addr + start, bytes, iter);
-	ephmap_unmap_local(&session);
+	ephmap_local_end(&session);
 	return copied;
 }
 
@@ -77,23 +146,52 @@ static bool asi_fault_in(struct iov_iter *iter, size_t bytes)
 	return fault_in_iov_iter_writeable(iter, bytes) < bytes;
 }
 
+static bool asi_folios_are_poisoned(struct folio **folios, size_t bytes)
+{
+	size_t size = 0;
+
+	while (size < bytes) {
+		if (unlikely(folio_contain_hwpoisoned_page(*folios)))
+			return true;
+		size += folio_size(*folios++);
+	}
+	return false;
+}
+
 size_t __asi_copy_folio_to_iter(struct folio *folio, size_t offset,
 				size_t bytes, struct iov_iter *iter)
+{
+	ssize_t copied = asi_copy_in_page(folio, offset, bytes, iter, EPHMAP_RO);
+
+	if (likely(copied == bytes))
+		return copied;
+	copied = max(copied, 0);
+	return copied + __asi_copy_folios_to_iter(&folio, offset + copied,
+						  bytes - copied, iter);
+}
+
+size_t __asi_copy_folios_to_iter(struct folio **folios, size_t offset,
+				 size_t bytes, struct iov_iter *iter)
 {
 	bool faulted = false;
 	size_t done = 0;
 
-	if (!user_backed_iter(iter) || !asi_folio_is_sensitive(folio))
-		return copy_folio_to_iter(folio, offset, bytes, iter);
+	if (!user_backed_iter(iter) || !asi_folio_is_sensitive(*folios) ||
+	    asi_folios_are_poisoned(folios, offset + bytes))
+		return copy_folios_to_iter(folios, offset, bytes, iter);
 
-	while (done < bytes && asi_restricted()) {
-		size_t run = asi_run(offset + done, bytes - done);
-		ssize_t copied = asi_copy_run_to_iter(folio, offset + done, run,
-						      iter);
+	while (asi_restricted()) {
+		size_t run = asi_run(offset, bytes - done);
+		ssize_t copied = asi_copy_run_to_iter(folios, offset, run, iter);
 
 		if (copied < 0)
 			break;
 		done += copied;
+		if (done == bytes)
+			return done;
+		offset += copied;
+		while (offset >= folio_size(*folios))
+			offset -= folio_size(*folios++);
 		if (copied == run) {
 			faulted = false;
 			continue;
@@ -103,19 +201,18 @@ size_t __asi_copy_folio_to_iter(struct folio *folio, size_t offset,
 			break;
 		faulted = true;
 	}
-	if (done < bytes)
-		done += copy_folio_to_iter(folio, offset + done, bytes - done,
-					   iter);
-	return done;
+	return done + copy_folios_to_iter(folios, offset, bytes - done, iter);
 }
 
-size_t __asi_copy_folio_from_iter_atomic(struct folio *folio, size_t offset,
-					 size_t bytes, struct iov_iter *iter)
+static noinline size_t asi_copy_folio_from_iter(struct folio *folio,
+						size_t offset, size_t bytes,
+						struct iov_iter *iter)
 {
-	struct ephmap_session session;
+	struct ephmap_local session;
 	size_t done = 0;
 
-	if (!user_backed_iter(iter) || !asi_folio_is_sensitive(folio))
+	if (!user_backed_iter(iter) || !asi_folio_is_sensitive(folio) ||
+	    folio_contain_hwpoisoned_page(folio))
 		return copy_folio_from_iter_atomic(folio, offset, bytes, iter);
 
 	while (done < bytes) {
@@ -123,15 +220,15 @@ size_t __asi_copy_folio_from_iter_atomic(struct folio *folio, size_t offset,
 		size_t start = offset_in_page(offset);
 		void *addr;
 
-		addr = ephmap_map_local(&session,
-					folio_page(folio, offset >> PAGE_SHIFT),
-					PFN_UP(start + run), EPHMAP_RW);
-		if (IS_ERR(addr))
+		if (!asi_begin(&session))
 			return done + copy_folio_from_iter_atomic(folio, offset,
 								  bytes - done,
 								  iter);
+		addr = ephmap_local_map(&session,
+					folio_page(folio, offset >> PAGE_SHIFT),
+					PFN_UP(start + run), EPHMAP_RW);
 		copied = _copy_from_iter(addr + start, run, iter);
-		ephmap_unmap_local(&session);
+		ephmap_local_end(&session);
 		done += copied;
 		offset += copied;
 		if (copied < run)
@@ -140,42 +237,124 @@ size_t __asi_copy_folio_from_iter_atomic(struct folio *folio, size_t offset,
 	return done;
 }
 
+size_t __asi_copy_folio_from_iter_atomic(struct folio *folio, size_t offset,
+					 size_t bytes, struct iov_iter *iter)
+{
+	ssize_t copied = asi_copy_in_page(folio, offset, bytes, iter, EPHMAP_RW);
+
+	return likely(copied >= 0) ? copied :
+		asi_copy_folio_from_iter(folio, offset, bytes, iter);
+}
+
+static noinline bool asi_clear_run(struct page *page, unsigned int nr)
+{
+	struct ephmap_local session;
+
+	if (!asi_begin(&session))
+		return false;
+	clear_pages(ephmap_local_map(&session, page, nr, EPHMAP_RW), nr);
+	ephmap_local_end(&session);
+	return true;
+}
+
 bool __asi_clear_pages(struct page *page, unsigned int nr)
 {
-	struct ephmap_session session;
+	struct ephmap_local session;
 	unsigned int i, run;
-	void *addr;
 
 	/* The allocator may be called under any lock. */
 	if (!preemptible())
 		return false;
+	if (likely(nr == 1)) {
+		if (!asi_begin(&session))
+			return false;
+		clear_page(ephmap_local_map(&session, page, 1, EPHMAP_RW));
+		ephmap_local_end(&session);
+		return true;
+	}
 	for (i = 0; i < nr; i += run) {
 		run = min(nr - i, EPHMAP_MAX_PAGES);
-		addr = ephmap_map_local(&session, page + i, run, EPHMAP_RW);
-		if (IS_ERR(addr))
+		if (!asi_clear_run(page + i, run))
 			return false;
-		clear_pages(addr, run);
-		ephmap_unmap_local(&session);
 	}
+	return true;
+}
+
+static bool asi_zero_in_page(struct folio *folio, size_t offset, size_t len)
+{
+	struct ephmap_local session;
+
+	if (!asi_begin(&session))
+		return false;
+	memset(ephmap_local_map(&session, folio_page(folio, offset >> PAGE_SHIFT),
+				1, EPHMAP_RW) + offset_in_page(offset), 0, len);
+	ephmap_local_end(&session);
+	return true;
+}
+
+void __asi_folio_zero_range(struct folio *folio, size_t offset, size_t len)
+{
+	size_t end = offset + len;
+
+	if (asi_context_ok() && asi_folio_is_sensitive(folio) &&
+	    !folio_contain_hwpoisoned_page(folio)) {
+		while (offset < end) {
+			size_t run = min(end - offset,
+					 PAGE_SIZE - offset_in_page(offset));
+
+			if (!asi_zero_in_page(folio, offset, run))
+				break;
+			offset += run;
+		}
+	}
+	if (offset < end)
+		folio_zero_range(folio, offset, end - offset);
+	else
+		flush_dcache_folio(folio);
+}
+
+bool __asi_copy_page_from_user(struct page *page, size_t offset,
+			       const void __user *from, size_t len)
+{
+	struct ephmap_local session;
+	size_t left;
+
+	if (!asi_context_ok() || PageHWPoison(page) || !access_ok(from, len) ||
+	    !asi_begin(&session))
+		return false;
+	left = __copy_from_user_inatomic(ephmap_local_map(&session, page, 1,
+							  EPHMAP_RW) + offset,
+					 from, len);
+	ephmap_local_end(&session);
+	return !left;
+}
+
+bool __asi_memcpy_to_page(struct page *page, size_t offset, const void *from,
+			  size_t len)
+{
+	struct ephmap_local session;
+
+	if (!asi_context_ok() || PageHWPoison(page) || !asi_begin(&session))
+		return false;
+	memcpy(ephmap_local_map(&session, page, 1, EPHMAP_RW) + offset, from, len);
+	ephmap_local_end(&session);
 	return true;
 }
 
 int __asi_copy_mc_page(struct page *to, struct page *from)
 {
-	struct ephmap_session session;
+	struct ephmap_local session;
 	void *vfrom, *vto;
 	int left;
 
-	if (!asi_context_ok() || !asi_page_is_sensitive(from))
+	if (!asi_context_ok() || !asi_page_is_sensitive(from) ||
+	    PageHWPoison(from) || !asi_begin(&session))
 		return -EPERM;
-	vfrom = ephmap_map_local(&session, from, 1, EPHMAP_RO);
-	if (IS_ERR(vfrom))
-		return PTR_ERR(vfrom);
-	vto = ephmap_map_page(&session, to, EPHMAP_RW);
-	left = IS_ERR(vto) ? PTR_ERR(vto) :
-			     copy_mc_to_kernel(vto, vfrom, PAGE_SIZE);
-	ephmap_unmap_local(&session);
-	if (left > 0)
+	vfrom = ephmap_local_map(&session, from, 1, EPHMAP_RO);
+	vto = ephmap_local_map(&session, to, 1, EPHMAP_RW);
+	left = copy_mc_to_kernel(vto, vfrom, PAGE_SIZE);
+	ephmap_local_end(&session);
+	if (left)
 		memory_failure_queue(page_to_pfn(from), 0);
 	return left;
 }

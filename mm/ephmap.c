@@ -29,18 +29,15 @@
 #include <linux/mmdebug.h>
 #include <linux/sched/mm.h>
 #include <linux/smp.h>
-#include <linux/uaccess.h>
-#include <linux/vmstat.h>
 
+/* With tracepoints of their own. */
 #include <asm/ephmap.h>
 #ifdef CONFIG_EPHMAP_LOCAL
 #include <asm/ephmap_local.h>
 #endif
 
-#include "ephmap.h"
-
 #define CREATE_TRACE_POINTS
-#include <trace/events/ephmap.h>
+#include "ephmap.h"
 
 /* === Data ================================================================= */
 
@@ -69,11 +66,11 @@ static __always_inline pte_t *ephmap_local_ptes(struct ephmap_cpu *cpu,
 {
 	u64 id = arch_ephmap_mm_id(mm);
 
-	if (unlikely(cpu->last_id != id)) {
-		cpu->last = arch_ephmap_local_ptes(mm, smp_processor_id());
-		cpu->last_id = cpu->last ? id : 0;
+	if (unlikely(cpu->local_id != id)) {
+		cpu->local = arch_ephmap_local_ptes(mm, smp_processor_id());
+		cpu->local_id = cpu->local ? id : 0;
 	}
-	return cpu->last;
+	return cpu->local;
 }
 
 /* In the loaded mm, which is another one while a private session is open. */
@@ -84,8 +81,7 @@ static __always_inline int ephmap_enter_local(struct ephmap_session *session,
 
 	if (unlikely(!arch_ephmap_is_loaded(mm)))
 		return -EBUSY;
-	cpu->local = ephmap_local_ptes(cpu, mm);
-	if (unlikely(!cpu->local))
+	if (unlikely(!ephmap_local_ptes(cpu, mm)))
 		return -EAGAIN;
 	session->entered = false;
 	session->space = arch_ephmap_space();
@@ -97,10 +93,10 @@ static __always_inline bool ephmap_has_local(void)
 	return current->mm && arch_ephmap_has_local();
 }
 
-/* Whether the local session that was opened last is one in current->mm. */
+/* Whether cpu->local is of current->mm, so that it is there. */
 static bool ephmap_is_of_current(struct ephmap_cpu *cpu)
 {
-	return current->mm && arch_ephmap_mm_id(current->mm) == cpu->last_id;
+	return current->mm && arch_ephmap_mm_id(current->mm) == cpu->local_id;
 }
 
 /*
@@ -135,11 +131,11 @@ static int ephmap_add_local(void)
 	return -EOPNOTSUPP;
 }
 
-static unsigned int arch_ephmap_flush_local(struct mm_struct *mm,
-					    unsigned long addr, unsigned int nr,
-					    unsigned long space)
+static void arch_ephmap_flush_local(struct mm_struct *mm,
+				    const struct cpumask *self,
+				    unsigned long addr, unsigned int nr,
+				    unsigned long space)
 {
-	return 0;
 }
 #endif
 
@@ -244,36 +240,6 @@ static __always_inline pte_t *ephmap_ptes(struct ephmap_cpu *cpu,
 	return scope == EPHMAP_LOCAL ? cpu->local : cpu->ptes;
 }
 
-/* For __ephmap_check_free(). */
-static void ephmap_note_pfns(struct ephmap_cpu *cpu, unsigned long pfn,
-			     unsigned int nr)
-{
-#ifdef CONFIG_EPHMAP_DEBUG
-	unsigned int i;
-
-	for (i = 0; i < nr; i++)
-		WRITE_ONCE(cpu->pfns[cpu->used + i], pfn + i);
-#endif
-}
-
-/* The innermost session has room for them, and they are none of them poisoned. */
-static __always_inline void *__ephmap_map(struct ephmap_cpu *cpu,
-					  enum ephmap_scope scope,
-					  unsigned long pfn, unsigned int nr,
-					  enum ephmap_prot prot)
-{
-	unsigned int used = cpu->used;
-
-	/* From none to present: no CPU caches a none entry, nothing to flush. */
-	arch_ephmap_set_ptes(ephmap_ptes(cpu, scope) + used, pfn, nr,
-			     prot == EPHMAP_RW);
-	ephmap_note_pfns(cpu, pfn, nr);
-	WRITE_ONCE(cpu->used, used + nr);
-	__count_vm_events(EPHMAP_PAGES, nr);
-	trace_ephmap_map(pfn, nr, prot == EPHMAP_RW);
-	return (void *)(cpu->base + used * PAGE_SIZE);
-}
-
 static int ephmap_check_pages(struct page *page, unsigned int nr)
 {
 	unsigned int i;
@@ -304,7 +270,8 @@ static void *ephmap_map(struct ephmap_session *session, struct page *page,
 	err = ephmap_check_pages(page, nr);
 	if (err)
 		return ERR_PTR(err);
-	return __ephmap_map(cpu, session->scope, page_to_pfn(page), nr, prot);
+	return __ephmap_map(cpu, ephmap_ptes(cpu, session->scope), cpu->used,
+			    page_to_pfn(page), nr, prot);
 }
 
 /**
@@ -363,9 +330,11 @@ ephmap_flush(struct ephmap_session *session, enum ephmap_scope scope,
 {
 	struct mm_struct *prev_mm = cpu->prev_mm;
 
-	if (scope == EPHMAP_LOCAL)
-		return arch_ephmap_flush_local(current->mm, addr, nr,
-					       session->space);
+	if (scope == EPHMAP_LOCAL) {
+		arch_ephmap_flush_local(current->mm, cpu->self, addr, nr,
+					session->space);
+		return nr;
+	}
 	if (!session->entered)
 		return arch_ephmap_flush(addr, nr);
 	cpu->prev_mm = NULL;
@@ -376,9 +345,8 @@ static __always_inline void __ephmap_end(struct ephmap_session *session,
 					 enum ephmap_scope scope)
 {
 	struct ephmap_cpu *cpu = this_cpu_ptr(&ephmap_cpus);
-	unsigned int i, first = session->first, nr = cpu->used - first;
+	unsigned int first = session->first, nr = cpu->used - first;
 	unsigned long addr = cpu->base + first * PAGE_SIZE;
-	pte_t *ptes = ephmap_ptes(cpu, scope) + first;
 	unsigned int flushed;
 
 	/* Nothing good can be done: leave the others' pages mapped. */
@@ -387,12 +355,10 @@ static __always_inline void __ephmap_end(struct ephmap_session *session,
 		return;
 	}
 
-	for (i = 0; i < nr; i++)
-		pte_clear(cpu->mm, addr + i * PAGE_SIZE, ptes + i);
+	ephmap_clear_ptes(cpu, ephmap_ptes(cpu, scope), first, nr);
 	flushed = ephmap_flush(session, scope, cpu, addr, nr);
 	WRITE_ONCE(cpu->used, first);
-	if (!--cpu->depth)
-		WRITE_ONCE(cpu->local, NULL);
+	cpu->depth--;
 
 	__count_vm_events(EPHMAP_FLUSHES, flushed);
 	trace_ephmap_unmap(nr);
@@ -422,55 +388,28 @@ void ephmap_end(struct ephmap_session *session)
 
 #ifdef CONFIG_EPHMAP_LOCAL
 /**
- * ephmap_map_local() - open a local session and map a run of pages
- * @session: The caller's, on its stack; filled in.
- * @page: The first page; the caller holds a reference, or it has just been
- *        allocated.
- * @nr: Number of pages; they are one piece of memory.
- * @prot: What the mapping allows.
+ * ephmap_local_prepare() - make the page tables of a window, or find them
  *
- * ephmap_begin(EPHMAP_LOCAL) and ephmap_map_page() in one, for paths where each
- * instruction counts. ephmap_unmap_local() is its end; ephmap_end() does as well.
+ * What ephmap_local_begin() does when this CPU had its last session in another
+ * mm.
  *
- * Context: Task context with interrupts on. Returns with preemption and page
- *          faults disabled when it returns an address, else without effect.
- * Return: the address of the first page in the window, or an error of either.
+ * Context: Task context with interrupts on; does not sleep. It can make none
+ *          with preemption off.
+ * Return: whether there are any for the CPU that this was.
  */
-void *ephmap_map_local(struct ephmap_session *session, struct page *page,
-		       unsigned int nr, enum ephmap_prot prot)
+bool ephmap_local_prepare(void)
 {
-	struct ephmap_cpu *cpu;
-	unsigned int i;
-	int err;
-
-	if (unlikely(!ephmap_has_local() || !ephmap_available()))
-		return ERR_PTR(-EOPNOTSUPP);
-	VM_WARN_ON_ONCE(!ephmap_context_ok());
-	for (i = 0; i < nr; i++) {
-		if (unlikely(PageHWPoison(page + i)))
-			return ERR_PTR(-EHWPOISON);
+	if (!ephmap_available() || !ephmap_has_local())
+		return false;
+	for (;;) {
+		scoped_guard(preempt) {
+			if (ephmap_local_ptes(this_cpu_ptr(&ephmap_cpus),
+					      current->mm))
+				return true;
+		}
+		if (ephmap_add_local())
+			return false;
 	}
-
-	err = __ephmap_begin(session, EPHMAP_LOCAL);
-	if (unlikely(err))
-		return ERR_PTR(err);
-	cpu = this_cpu_ptr(&ephmap_cpus);
-	if (unlikely(nr > EPHMAP_MAX_PAGES - cpu->used)) {
-		__ephmap_end(session, EPHMAP_LOCAL);
-		return ERR_PTR(-ENOSPC);
-	}
-	return __ephmap_map(cpu, EPHMAP_LOCAL, page_to_pfn(page), nr, prot);
-}
-
-/**
- * ephmap_unmap_local() - end what ephmap_map_local() began
- * @session: The innermost session of this CPU.
- *
- * Context: As of ephmap_end().
- */
-void ephmap_unmap_local(struct ephmap_session *session)
-{
-	__ephmap_end(session, EPHMAP_LOCAL);
 }
 #endif
 
@@ -691,6 +630,7 @@ static int ephmap_cpu_prepare(unsigned int nr)
 	if (!cpu->mm)
 		return -ENOMEM;
 	cpu->base = arch_ephmap_base(nr);
+	cpu->self = cpumask_of(nr);
 	return 0;
 }
 
@@ -703,7 +643,7 @@ static int ephmap_cpu_dead(unsigned int nr)
 	struct ephmap_cpu *cpu = per_cpu_ptr(&ephmap_cpus, nr);
 	unsigned int i;
 
-	WARN_ON_ONCE(cpu->depth || cpu->used || cpu->local);
+	WARN_ON_ONCE(cpu->depth || cpu->used);
 	for (i = 0; i < EPHMAP_MAX_PAGES; i++) {
 		if (WARN_ON_ONCE(!pte_none(ptep_get(cpu->ptes + i))))
 			pte_clear(cpu->mm, cpu->base + i * PAGE_SIZE,

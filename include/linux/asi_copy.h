@@ -11,15 +11,40 @@
 #include <linux/highmem.h>
 #include <linux/uio.h>
 
+/* asi_copy_folios_to_iter() out of the restricted address space. */
+static inline size_t copy_folios_to_iter(struct folio **folios, size_t offset,
+					 size_t bytes, struct iov_iter *iter)
+{
+	size_t done = 0;
+
+	while (done < bytes) {
+		size_t size = min(bytes - done, folio_size(*folios) - offset);
+		size_t copied = copy_folio_to_iter(*folios++, offset, size, iter);
+
+		done += copied;
+		if (copied < size)
+			break;
+		offset = 0;
+	}
+	return done;
+}
+
 #ifdef CONFIG_EPHMAP_LOCAL
 
 #include <linux/asi.h>
 
 size_t __asi_copy_folio_to_iter(struct folio *folio, size_t offset,
 				size_t bytes, struct iov_iter *iter);
+size_t __asi_copy_folios_to_iter(struct folio **folios, size_t offset,
+				 size_t bytes, struct iov_iter *iter);
 size_t __asi_copy_folio_from_iter_atomic(struct folio *folio, size_t offset,
 					 size_t bytes, struct iov_iter *iter);
 bool __asi_clear_pages(struct page *page, unsigned int nr);
+void __asi_folio_zero_range(struct folio *folio, size_t offset, size_t len);
+bool __asi_copy_page_from_user(struct page *page, size_t offset,
+			       const void __user *from, size_t len);
+bool __asi_memcpy_to_page(struct page *page, size_t offset, const void *from,
+			  size_t len);
 int __asi_copy_mc_page(struct page *to, struct page *from);
 
 /**
@@ -39,6 +64,27 @@ static inline size_t asi_copy_folio_to_iter(struct folio *folio, size_t offset,
 	if (asi_restricted())
 		return __asi_copy_folio_to_iter(folio, offset, bytes, iter);
 	return copy_folio_to_iter(folio, offset, bytes, iter);
+}
+
+/**
+ * asi_copy_folios_to_iter() - copy from consecutive folios of a file
+ * @folios: The folios.
+ * @offset: Where in the first one, in bytes.
+ * @bytes: How much; it ends within the last one.
+ * @iter: Where to.
+ *
+ * In the restricted address space it costs less than one by one.
+ *
+ * Context: As of copy_folio_to_iter().
+ * Return: as copy_folio_to_iter().
+ */
+static inline size_t asi_copy_folios_to_iter(struct folio **folios,
+					     size_t offset, size_t bytes,
+					     struct iov_iter *iter)
+{
+	if (asi_restricted())
+		return __asi_copy_folios_to_iter(folios, offset, bytes, iter);
+	return copy_folios_to_iter(folios, offset, bytes, iter);
 }
 
 /**
@@ -76,6 +122,56 @@ static inline bool asi_clear_pages(struct page *page, unsigned int nr)
 }
 
 /**
+ * asi_folio_zero_range() - folio_zero_range() of a folio with user data
+ * @folio: The folio.
+ * @offset: Where in the folio, in bytes.
+ * @len: How much, in bytes.
+ *
+ * Context: As of folio_zero_range().
+ */
+static inline void asi_folio_zero_range(struct folio *folio, size_t offset,
+					size_t len)
+{
+	if (asi_restricted())
+		__asi_folio_zero_range(folio, offset, len);
+	else
+		folio_zero_range(folio, offset, len);
+}
+
+/**
+ * asi_copy_page_from_user() - copy to a page of a user's, if that is better
+ * @page: Where to: a page that the caller has made the user's.
+ * @offset: Where in the page, in bytes.
+ * @from: Where from.
+ * @len: How much; it ends within the page.
+ *
+ * Context: Task context.
+ * Return: true if all is copied; false if the caller has to do it.
+ */
+static inline bool asi_copy_page_from_user(struct page *page, size_t offset,
+					   const void __user *from, size_t len)
+{
+	return asi_restricted() &&
+	       __asi_copy_page_from_user(page, offset, from, len);
+}
+
+/**
+ * asi_memcpy_to_page() - write to a page of a user's, if that is better
+ * @page: Where to: a page that the caller has made the user's.
+ * @offset: Where in the page, in bytes.
+ * @from: Where from, in the kernel's memory.
+ * @len: How much; it ends within the page.
+ *
+ * Context: Task context.
+ * Return: true if all is copied; false if the caller has to do it.
+ */
+static inline bool asi_memcpy_to_page(struct page *page, size_t offset,
+				      const void *from, size_t len)
+{
+	return asi_restricted() && __asi_memcpy_to_page(page, offset, from, len);
+}
+
+/**
  * asi_copy_mc_user_highpage() - copy_mc_user_highpage() of a user's page
  * @to: Where to.
  * @from: Where from.
@@ -106,6 +202,13 @@ static inline size_t asi_copy_folio_to_iter(struct folio *folio, size_t offset,
 	return copy_folio_to_iter(folio, offset, bytes, iter);
 }
 
+static inline size_t asi_copy_folios_to_iter(struct folio **folios,
+					     size_t offset, size_t bytes,
+					     struct iov_iter *iter)
+{
+	return copy_folios_to_iter(folios, offset, bytes, iter);
+}
+
 static inline size_t asi_copy_folio_from_iter_atomic(struct folio *folio,
 						     size_t offset,
 						     size_t bytes,
@@ -119,6 +222,24 @@ static inline bool asi_clear_pages(struct page *page, unsigned int nr)
 	return false;
 }
 
+static inline void asi_folio_zero_range(struct folio *folio, size_t offset,
+					size_t len)
+{
+	folio_zero_range(folio, offset, len);
+}
+
+static inline bool asi_copy_page_from_user(struct page *page, size_t offset,
+					   const void __user *from, size_t len)
+{
+	return false;
+}
+
+static inline bool asi_memcpy_to_page(struct page *page, size_t offset,
+				      const void *from, size_t len)
+{
+	return false;
+}
+
 static inline int asi_copy_mc_user_highpage(struct page *to, struct page *from,
 					    unsigned long vaddr,
 					    struct vm_area_struct *vma)
@@ -127,5 +248,16 @@ static inline int asi_copy_mc_user_highpage(struct page *to, struct page *from,
 }
 
 #endif /* CONFIG_EPHMAP_LOCAL */
+
+/* folio_zero_segments() of a folio with user data. */
+static inline void asi_folio_zero_segments(struct folio *folio, size_t start1,
+					   size_t xend1, size_t start2,
+					   size_t xend2)
+{
+	if (xend1 > start1)
+		asi_folio_zero_range(folio, start1, xend1 - start1);
+	if (xend2 > start2)
+		asi_folio_zero_range(folio, start2, xend2 - start2);
+}
 
 #endif /* _LINUX_ASI_COPY_H */

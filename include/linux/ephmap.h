@@ -99,11 +99,6 @@ void *ephmap_map_folio(struct ephmap_session *session, struct folio *folio,
 		       enum ephmap_prot prot);
 void ephmap_end(struct ephmap_session *session);
 
-/* With CONFIG_EPHMAP_LOCAL. */
-void *ephmap_map_local(struct ephmap_session *session, struct page *page,
-		       unsigned int nr, enum ephmap_prot prot);
-void ephmap_unmap_local(struct ephmap_session *session);
-
 int ephmap_copy_pages(struct ephmap_session *session, struct folio *dst,
 		      struct folio *src, unsigned long first, unsigned int nr);
 int ephmap_copy_folio(struct folio *dst, struct folio *src);

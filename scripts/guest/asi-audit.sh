@@ -29,9 +29,8 @@ audit_read() {
 	state=$(cat $audit) && [ -n "$state" ] || return
 	reads=$((reads + 1))
 	for kind in $audit_kinds; do
-		pages=$(audit_value "user_$kind")
-		[ "$kind" != file ] || [ "$pages" -gt "${files:-0}" ] || continue
-		[ "$pages" = 0 ] || reached="$reached $kind=$pages"
+		[ "$(audit_value "user_$kind")" = 0 ] ||
+			reached="$reached $kind=$(audit_value "user_$kind")"
 	done
 	for name in $audit_tables; do
 		wrong_tables=$((wrong_tables + $(audit_value "$name")))

@@ -5,23 +5,15 @@
 # A4), and nobody is killed for want of memory (A5). In the guest; TAP after what
 # the command says. Exit status 1 if something is wrong, or if the command failed.
 #
-# With -f as many pages of files may be: AIO's rings, and what ext4 keeps in the
-# page cache of an inode of its own, bitmaps, two pages for each group of blocks.
-#
-# usage: with-audit.sh [-i SECONDS] [-f PAGES] COMMAND...
+# usage: with-audit.sh [-i SECONDS] COMMAND...
 
 # shellcheck source=scripts/guest/asi-audit.sh
 . /tests/asi-audit.sh
 interval=1
-files=0
-while getopts i:f: option; do
-	case $option in
-	i) interval=$OPTARG ;;
-	f) files=$OPTARG ;;
-	*) exit 2 ;;
-	esac
-done
-shift $((OPTIND - 1))
+if [ "$1" = -i ]; then
+	interval=$2
+	shift 2
+fi
 
 audit_begin
 "$@" &

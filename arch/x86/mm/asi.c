@@ -383,12 +383,13 @@ static pgd_t asi_kernel_entry(unsigned int slot)
 					      swapper_pg_dir[slot];
 }
 
+/* asi_kernel_entry() of each slot: for each new mm. */
 static void asi_make_kernel_half(pgd_t *restricted)
 {
-	unsigned int slot;
-
-	for (slot = KERNEL_PGD_BOUNDARY; slot < PTRS_PER_PGD; slot++)
-		restricted[slot] = asi_kernel_entry(slot);
+	clone_pgd_range(restricted + KERNEL_PGD_BOUNDARY,
+			swapper_pg_dir + KERNEL_PGD_BOUNDARY, KERNEL_PGD_PTRS);
+	clone_pgd_range(restricted + asi_first_slot, asi_pgd + asi_first_slot,
+			asi_last_slot - asi_first_slot + 1);
 }
 
 void __asi_pgd_ctor(pgd_t *pgd)
@@ -929,7 +930,8 @@ void asi_note_fault(struct pt_regs *regs, unsigned long addr)
 
 /* === Audit ================================================================ */
 
-static enum asi_user_data asi_mapping_kind(struct address_space *mapping)
+/* One of enum asi_user_data, or -1 for none. */
+static int asi_mapping_kind(struct address_space *mapping)
 {
 	if (shmem_mapping(mapping))
 		return ASI_SHMEM;
@@ -939,6 +941,9 @@ static enum asi_user_data asi_mapping_kind(struct address_space *mapping)
 		return ASI_GUEST_MEMFD;
 	if (mapping->host && S_ISBLK(mapping->host->i_mode))
 		return ASI_BDEV;
+	/* A filesystem's own, or what the kernel shares with users (AIO). */
+	if (mapping->host && IS_PRIVATE(mapping->host))
+		return -1;
 	return ASI_FILE;
 }
 

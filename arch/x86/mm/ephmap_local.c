@@ -225,7 +225,7 @@ void arch_ephmap_free_local(struct mm_struct *mm)
 	p4d = p4d_offset(pgd, EPHMAP_BASE_ADDR);
 	if (!p4d_none(*p4d)) {
 		pud = p4d_pgtable(*p4d);
-		for (i = 0; i < PTRS_PER_PUD; i++) {
+		for (i = 0; i < DIV_ROUND_UP(nr_cpu_ids, PTRS_PER_PMD); i++) {
 			if (!pud_none(pud[i]))
 				ephmap_free_pmd(pud_pgtable(pud[i]));
 		}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Ephemeral map (ephmap), the local scope: what x86-64 does for each session.
- * Used by mm/ephmap.c only. The rest is in arch/x86/mm/ephmap_local.c.
+ * Used by mm/ephmap.c and mm/ephmap.h only. The rest is in arch/x86/mm/ephmap_local.c.
  */
 #ifndef _ASM_X86_EPHMAP_LOCAL_H
 #define _ASM_X86_EPHMAP_LOCAL_H
@@ -34,6 +34,12 @@ static __always_inline u64 arch_ephmap_mm_id(struct mm_struct *mm)
 	return mm->context.ctx_id;
 }
 
+/* Whether this CPU is in the restricted address space of the loaded mm. */
+static __always_inline bool arch_ephmap_is_restricted(void)
+{
+	return this_cpu_read(asi_cpu.class) == ASI_USER;
+}
+
 /*
  * In which address space this CPU is, since when: a number to compare with
  * others of this CPU.
@@ -45,9 +51,9 @@ static __always_inline u64 arch_ephmap_mm_id(struct mm_struct *mm)
  */
 static __always_inline unsigned long arch_ephmap_space(void)
 {
-	if (!asi_restricted())
-		return 0;
-	return this_cpu_read(asi_cpu.nr.reenters) << 1 | 1;
+	if (unlikely(!arch_ephmap_is_restricted()))
+		return ULONG_MAX;
+	return this_cpu_read(asi_cpu.nr.reenters);
 }
 
 void arch_ephmap_flush_both(unsigned long addr, unsigned int nr);
@@ -57,13 +63,14 @@ void arch_ephmap_flush_others(struct mm_struct *mm, unsigned long addr,
 /*
  * Drop @nr pages at @addr, which are unmapped by now, from TLBs: on this CPU in
  * the address space that is loaded, and in the other of the two if it was loaded
- * since arch_ephmap_space() has said @space; and on CPUs that run other threads
- * of the process. Those that have run one since and do not any more flush when
- * they do again. Returns the number of pages flushed.
+ * since arch_ephmap_space() has said @space; and on CPUs other than @self that
+ * run threads of the process. Those that have run one since and do not any more
+ * flush when they do again.
  */
-static __always_inline unsigned int
-arch_ephmap_flush_local(struct mm_struct *mm, unsigned long addr,
-			unsigned int nr, unsigned long space)
+static __always_inline void
+arch_ephmap_flush_local(struct mm_struct *mm, const struct cpumask *self,
+			unsigned long addr, unsigned int nr,
+			unsigned long space)
 {
 	unsigned int i;
 
@@ -79,10 +86,8 @@ arch_ephmap_flush_local(struct mm_struct *mm, unsigned long addr,
 	 * INVLPG has serialized: the entries were none before the mask is read.
 	 * Pairs with switch_mm(): it sets its bit, then loads CR3.
 	 */
-	if (nr && unlikely(!cpumask_equal(mm_cpumask(mm),
-					  cpumask_of(smp_processor_id()))))
+	if (nr && unlikely(!cpumask_equal(mm_cpumask(mm), self)))
 		arch_ephmap_flush_others(mm, addr, nr);
-	return nr;
 }
 
 #endif /* _ASM_X86_EPHMAP_LOCAL_H */

@@ -403,12 +403,16 @@ static void a4_pages_are_on_their_side(struct kunit *test)
 	}
 }
 
-/* What was reserved during boot: the kernel itself, and its struct pages. */
+/*
+ * What was reserved during boot: the kernel itself, but for what is left of its brk
+ * area, and its struct pages.
+ */
 static void a4_boot_memory_is_present(struct kunit *test)
 {
 	unsigned long addr;
 
-	for (addr = (unsigned long)_text; addr < (unsigned long)_end;
+	for (addr = (unsigned long)_text;
+	     addr < (unsigned long)__end_of_kernel_reserve;
 	     addr += PAGE_SIZE) {
 		struct page *page = phys_to_page(__pa_symbol(addr));
 

@@ -88,6 +88,9 @@ static long exits_of(void (*fn)(long nr), long nr)
 
 /* ---------------------------------------------------------- the effects */
 
+/* Set by a test of what this kernel has not. */
+static bool missing;
+
 static volatile sig_atomic_t got;
 static volatile unsigned long got_addr;
 static unsigned int skip;	/* bytes of code that the handler skips */
@@ -150,16 +153,148 @@ static bool test_syscall(void)
 	return true;
 }
 
+/* A page, or more, that 32 bits can address. */
+static void *map_low(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* The numbers of 32-bit system calls. */
+#define NR32_READ	3
+#define NR32_GETPID	20
+
+static long int80(long nr, long arg1, long arg2, long arg3)
+{
+	long ret;
+
+	asm volatile("int $0x80" : "=a" (ret)
+		     : "a" (nr), "b" (arg1), "c" (arg2), "d" (arg3)
+		     : "memory", "r8", "r9", "r10", "r11");
+	return ret;
+}
+
+/* Without 32-bit system calls int $0x80 is #GP. */
+static bool has_int80(void)
+{
+	long pid;
+
+	catch(SIGSEGV, 2);
+	pid = int80(NR32_GETPID, 0, 0, 0);
+	uncatch(SIGSEGV);
+	missing = got == 1;
+	return !missing && pid == getpid();
+}
+
+/* From 64-bit code; and with user data, new each time. */
 static bool test_int80(void)
 {
-	long pid = getpid(), ret;
+	unsigned int *low = map_low(PAGE);
+	int fd = memfd_create("asi", 0);
+	bool ok = has_int80() && low && fd >= 0;
 
-	/* Without 32-bit system calls it is #GP. */
-	catch(SIGSEGV, 2);
-	asm volatile("int $0x80" : "=a" (ret) : "a" (20) : "memory", "r8", "r9",
-		     "r10", "r11");
-	uncatch(SIGSEGV);
-	return got == 1 || ret == pid;
+	for (unsigned int i = 1; ok && i <= rounds; i++)
+		ok = int80(NR32_GETPID, 0, 0, 0) == getpid() &&
+		     pwrite(fd, &i, sizeof(i), 0) == sizeof(i) &&
+		     !lseek(fd, 0, SEEK_SET) &&
+		     int80(NR32_READ, fd, (long)low, sizeof(i)) == sizeof(i) &&
+		     *low == i;
+	close(fd);
+	if (low)
+		munmap(low, PAGE);
+	return ok;
+}
+
+/* int $0x80; ud2 */
+static const unsigned char code32[] = { 0xcd, 0x80, 0x0f, 0x0b };
+#define CODE32_SIZE	(8 * PAGE)
+#define USER32_CS	0x23
+
+/*
+ * A call of code32, in a code segment of 32 bits. No far call: QEMU 7.2 writes
+ * its stack as the kernel would. One signal changes over, the next one back.
+ */
+static struct {
+	gregset_t before;
+	void *low;			/* the code; at its end, the stack */
+	unsigned int selector;
+	long regs[4];
+	bool inside;
+} call32;
+
+static void change_over(int sig, siginfo_t *info, void *ctx)
+{
+	greg_t *regs = ((ucontext_t *)ctx)->uc_mcontext.gregs;
+
+	if (call32.inside) {
+		call32.regs[0] = (int)regs[REG_RAX];
+		memcpy(regs, call32.before, sizeof(gregset_t));
+		regs[REG_RIP] += 2;
+		call32.inside = false;
+		return;
+	}
+	memcpy(call32.before, regs, sizeof(gregset_t));
+	regs[REG_RIP] = (long)call32.low;
+	regs[REG_RSP] = (long)call32.low + CODE32_SIZE - 64;
+	regs[REG_RAX] = call32.regs[0];
+	regs[REG_RBX] = call32.regs[1];
+	regs[REG_RCX] = call32.regs[2];
+	regs[REG_RDX] = call32.regs[3];
+	regs[REG_CSGSFS] = (regs[REG_CSGSFS] & ~0xffffL) | call32.selector;
+	call32.inside = true;
+}
+
+static long int80_in_code32(long nr, long arg1, long arg2, long arg3)
+{
+	long regs[] = { nr, arg1, arg2, arg3 };
+
+	memcpy(call32.regs, regs, sizeof(regs));
+	asm volatile("ud2" : : : "memory");
+	return call32.regs[0];
+}
+
+static bool calls_of_code32(unsigned int selector)
+{
+	struct sigaction sa = {
+		.sa_sigaction = change_over,
+		.sa_flags = SA_SIGINFO,
+	};
+	unsigned int *data = map_low(PAGE), want;
+	int fd = memfd_create("asi", 0);
+	bool ok;
+
+	call32.low = map_low(CODE32_SIZE);
+	call32.selector = selector;
+	ok = call32.low && data && fd >= 0;
+	if (ok) {
+		memcpy(call32.low, code32, sizeof(code32));
+		ok = !mprotect(call32.low, PAGE, PROT_READ | PROT_EXEC);
+	}
+	sigaction(SIGILL, &sa, NULL);
+	for (unsigned int i = 1; ok && i <= rounds; i++) {
+		want = i * 0x01010101;
+		ok = int80_in_code32(NR32_GETPID, 0, 0, 0) == getpid() &&
+		     pwrite(fd, &want, sizeof(want), 0) == sizeof(want) &&
+		     !lseek(fd, 0, SEEK_SET) &&
+		     int80_in_code32(NR32_READ, fd, (long)data,
+				     sizeof(want)) == sizeof(want) &&
+		     *data == want;
+	}
+	uncatch(SIGILL);
+	close(fd);
+	if (call32.low)
+		munmap(call32.low, CODE32_SIZE);
+	if (data)
+		munmap(data, PAGE);
+	return ok;
+}
+
+/* The same from a program's 32-bit code segment. */
+static bool test_code32(void)
+{
+	return has_int80() && calls_of_code32(USER32_CS);
 }
 
 /* Each time the code runs it gets the signal, which skips @bytes of it. */
@@ -405,38 +540,240 @@ static bool test_ptrace(void)
 	return ok && WIFEXITED(status) && WEXITSTATUS(status) == 42;
 }
 
-static bool test_ldt(void)
+/* ------------------------------------------ segments, and I/O permissions */
+
+#define SELECTOR(entry)	((entry) << 3 | 7)
+
+/* What user mode loads a segment from is read with the page tables it has. */
+static bool set_ldt(unsigned int entry, const void *base, unsigned int contents)
 {
 	struct user_desc desc = {
-		.entry_number = 2,
-		.limit = PAGE - 1,
+		.entry_number = entry,
+		.base_addr = (unsigned long)base,
+		.limit = contents ? 0xfffff : PAGE - 1,
+		.limit_in_pages = contents != 0,
+		.contents = contents,
 		.seg_32bit = 1,
 		.useable = 1,
 	};
-	unsigned int val, bad = 0;
-	unsigned int *low = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
-				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 
-	if (low == MAP_FAILED)
-		return false;
-	*low = 0xabcdef01;
-	desc.base_addr = (unsigned long)low;
-	if (syscall(SYS_modify_ldt, 1, &desc, sizeof(desc)))
-		return errno == ENOSYS;
+	if (!syscall(SYS_modify_ldt, 1, &desc, sizeof(desc)))
+		return true;
+	missing = errno == ENOSYS;
+	return false;
+}
+
+/* The first word of a segment, after a system call: where that has left us. */
+static unsigned int read_segment(unsigned int entry)
+{
+	unsigned int val;
+	long nr = SYS_getppid;
+
+	asm volatile("syscall\n\t"
+		     "mov %2, %%gs\n\t"
+		     "mov %%gs:0, %0\n\t"
+		     "mov %3, %%gs"
+		     : "=&r" (val), "+a" (nr)
+		     : "r" (SELECTOR(entry)), "r" (0)
+		     : "rcx", "r11", "memory");
+	return val;
+}
+
+/* With one page of descriptors, and with as many as there can be. */
+static const unsigned int ldt_entries[] = { 2, 8191 };
+
+static bool read_segments(const unsigned int *low)
+{
+	bool ok = true;
+
 	for (unsigned int i = 0; i < rounds; i++) {
-		long nr = SYS_getppid;
-
-		asm volatile("mov %2, %%gs\n\t"
-			     "syscall\n\t"
-			     "mov %%gs:0, %0"
-			     : "=r" (val), "+a" (nr)
-			     : "r" (2 << 3 | 7)
-			     : "rcx", "r11", "memory");
-		bad += val != *low;
+		for (unsigned int k = 0; k < ARRAY_SIZE(ldt_entries); k++)
+			ok = ok && read_segment(ldt_entries[k]) == *low;
+		if (i % 8 == 0)
+			sched_yield();
 	}
-	asm volatile("mov %0, %%gs" : : "r" (0));
+	return ok;
+}
+
+static bool child_reads_segments(unsigned int *low)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid) {
+		*low = 0x10fedcba;
+		_exit(read_segments(low) ? 42 : 1);
+	}
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) && WEXITSTATUS(status) == 42;
+}
+
+static bool test_ldt(void)
+{
+	unsigned int *low = map_low(PAGE);
+	bool ok = low;
+
+	for (unsigned int k = 0; ok && k < ARRAY_SIZE(ldt_entries); k++) {
+		*low = 0xabcdef01 + k;
+		ok = set_ldt(ldt_entries[k], low, 0) &&
+		     read_segment(ldt_entries[k]) == *low;
+	}
+	ok = ok && read_segments(low) && child_reads_segments(low) &&
+	     *low == 0xabcdef02 && read_segments(low);
 	munmap(low, PAGE);
-	return !bad;
+	return ok;
+}
+
+/* 32-bit code by a code segment of the LDT. */
+static bool test_ldt_code32(void)
+{
+	return has_int80() && set_ldt(3, NULL, MODIFY_LDT_CONTENTS_CODE) &&
+	       calls_of_code32(SELECTOR(3));
+}
+
+/*
+ * The segment of entry 4 begins at one of two words. @seq is odd while it is
+ * being changed; what is read while @seq stays must be what it stands for.
+ */
+static struct {
+	unsigned int *low;
+	unsigned int seq;
+	bool stop;
+	long right;
+	long wrong;
+} replaced;
+
+static void *reads_replaced(void *arg)
+{
+	unsigned int before, val;
+
+	while (!__atomic_load_n(&replaced.stop, __ATOMIC_ACQUIRE)) {
+		before = __atomic_load_n(&replaced.seq, __ATOMIC_ACQUIRE);
+		val = read_segment(4);
+		if (val > 1)
+			replaced.wrong++;
+		if (before & 1 ||
+		    before != __atomic_load_n(&replaced.seq, __ATOMIC_ACQUIRE))
+			continue;
+		if (val == (before >> 1 & 1))
+			replaced.right++;
+		else
+			replaced.wrong++;
+	}
+	return NULL;
+}
+
+static bool test_ldt_replaced(void)
+{
+	pthread_t thread;
+	bool ok;
+
+	memset(&replaced, 0, sizeof(replaced));
+	replaced.low = map_low(2 * PAGE);
+	ok = replaced.low && set_ldt(4, replaced.low, 0);
+	if (!ok)
+		return false;
+	replaced.low[PAGE / 4] = 1;
+	pthread_create(&thread, NULL, reads_replaced, NULL);
+	for (unsigned int i = 1; ok && (i <= 10 * rounds || !replaced.right);
+	     i++) {
+		__atomic_add_fetch(&replaced.seq, 1, __ATOMIC_ACQ_REL);
+		ok = set_ldt(4, replaced.low + i % 2 * PAGE / 4, 0);
+		__atomic_add_fetch(&replaced.seq, 1, __ATOMIC_ACQ_REL);
+		usleep(100);
+	}
+	__atomic_store_n(&replaced.stop, true, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+	munmap(replaced.low, 2 * PAGE);
+	return ok && !replaced.wrong;
+}
+
+static void one_cpu(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(sched_getcpu(), &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+#define PORT		0x80
+
+/* How many of @nr accesses to a port are refused. */
+static int refused(unsigned int nr)
+{
+	catch(SIGSEGV, 2);
+	for (unsigned int i = 0; i < nr; i++) {
+		asm volatile("inb %0, %%al" : : "i" (PORT) : "al");
+		syscall(SYS_getppid);
+		if (i % 8 == 0)
+			sched_yield();
+	}
+	uncatch(SIGSEGV);
+	return got;
+}
+
+/*
+ * One has it, who inherits it does too; who gave it back has not, while the other
+ * one has it on the same CPU.
+ */
+static bool permissions(bool (*permit)(bool on))
+{
+	int status = -1;
+	pid_t pid;
+	bool ok;
+
+	if (refused(rounds) != (int)rounds)
+		return false;
+	ok = permit(true) && !refused(rounds);
+	pid = ok ? fork() : -1;
+	if (!pid) {
+		ok = !refused(rounds) && permit(false) &&
+		     refused(rounds) == (int)rounds;
+		_exit(ok ? 42 : 1);
+	}
+	while (ok && !waitpid(pid, &status, WNOHANG))
+		ok = !refused(rounds);
+	return permit(false) && ok && WIFEXITED(status) &&
+	       WEXITSTATUS(status) == 42 && refused(rounds) == (int)rounds;
+}
+
+static bool test_permissions(bool (*permit)(bool on))
+{
+	cpu_set_t before;
+	bool ok;
+
+	sched_getaffinity(0, sizeof(before), &before);
+	one_cpu();
+	ok = permissions(permit);
+	sched_setaffinity(0, sizeof(before), &before);
+	return ok;
+}
+
+static bool permit_ioperm(bool on)
+{
+	if (!syscall(SYS_ioperm, PORT, 1, on))
+		return true;
+	missing = errno == ENOSYS;
+	return false;
+}
+
+static bool permit_iopl(bool on)
+{
+	if (!syscall(SYS_iopl, on ? 3 : 0))
+		return true;
+	missing = errno == ENOSYS;
+	return false;
+}
+
+static bool test_ioperm(void)
+{
+	return test_permissions(permit_ioperm);
+}
+
+static bool test_iopl(void)
+{
+	return test_permissions(permit_iopl);
 }
 
 static bool test_perf_breakpoint(void)
@@ -486,21 +823,13 @@ static void many_yield(long nr)
 		sched_yield();
 }
 
-static void one_cpu(void)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(sched_getcpu(), &set);
-	sched_setaffinity(0, sizeof(set), &set);
-}
-
 static const struct {
 	const char *name;
 	bool (*fn)(void);
 } effects[] = {
 	{ "A7 system calls", test_syscall },
-	{ "A7 int $0x80", test_int80 },
+	{ "A2 A7 int $0x80", test_int80 },
+	{ "A2 A7 int $0x80 of 32-bit code", test_code32 },
 	{ "A7 UD", test_ud },
 	{ "A7 BP", test_bp },
 	{ "A7 DB: single step", test_single_step },
@@ -516,7 +845,11 @@ static const struct {
 	{ "A7 timer interrupts and signals", test_timer },
 	{ "A7 IPIs, TLB shootdowns", test_ipi },
 	{ "A2 A7 ptrace, process_vm_readv, /proc/self/mem", test_ptrace },
-	{ "A7 LDT", test_ldt },
+	{ "A7 LDT, also after fork", test_ldt },
+	{ "A2 A7 int $0x80 of 32-bit code in the LDT", test_ldt_code32 },
+	{ "A7 LDT replaced under a thread", test_ldt_replaced },
+	{ "A7 ioperm", test_ioperm },
+	{ "A7 iopl", test_iopl },
 	{ "A7 perf breakpoint", test_perf_breakpoint },
 };
 
@@ -534,11 +867,15 @@ int main(int argc, char **argv)
 	ksft_print_header();
 	ksft_set_plan(ARRAY_SIZE(effects) + 3);
 	for (unsigned int i = 0; i < ARRAY_SIZE(effects); i++) {
-		if (skip_step && effects[i].fn == test_step_syscall)
+		bool ok = false;
+
+		missing = skip_step && effects[i].fn == test_step_syscall;
+		if (!missing)
+			ok = effects[i].fn();
+		if (missing)
 			ksft_test_result_skip("%s\n", effects[i].name);
 		else
-			ksft_test_result(effects[i].fn(), "%s\n",
-					 effects[i].name);
+			ksft_test_result(ok, "%s\n", effects[i].name);
 	}
 
 	if (!on) {
