@@ -248,6 +248,65 @@ static void e1_tlb_holds_nothing(struct kunit *test)
 	}
 }
 
+/* As begin(), of what mm/asi_copy.c uses: in the restricted address space only. */
+static void begin_inlined(struct kunit *test, struct ephmap_local *session)
+{
+	bool begun;
+
+	if (!ephmap_local_prepare())
+		KUNIT_FAIL_AND_ABORT(test, "no page tables");
+	preempt_disable();
+	enter();
+	begun = ephmap_local_begin(session);
+	if (!begun && ephmap_local_prepare())
+		begun = ephmap_local_begin(session);
+	preempt_enable();
+	if (!begun)
+		KUNIT_FAIL_AND_ABORT(test, "no session");
+}
+
+/* The same of the sessions that are inlined, of one page and of several. */
+static void e1_inlined_nothing_is_left(struct kunit *test)
+{
+	struct page *pages[2] = { test_page(test, 0), test_page(test, 1) };
+	unsigned int i, nr, where, wrong = 0, stale = 0, left = 0, mapped = 0;
+	unsigned long *p[2], word, flushes;
+	pgd_t *pgd = current->mm->pgd;
+	struct ephmap_local session;
+
+	for (i = 0; i < 1000; i++) {
+		where = i % 2 ? LEAVES : RESTRICTED;
+		nr = i / 2 % 2 + 1;
+		begin_inlined(test, &session);
+		flushes = this_cpu_flushes();
+		p[0] = ephmap_local_map(&session, pages[i % 2], 1, EPHMAP_RO);
+		stale += READ_ONCE(*p[0]) != i % 2;
+		if (nr == 2) {
+			p[1] = ephmap_local_map(&session, pages[1 - i % 2], 1,
+						EPHMAP_RW);
+			wrong += p[1] != p[0] + PAGE_SIZE / sizeof(*p[0]);
+			stale += READ_ONCE(*p[1]) != 1 - i % 2;
+		}
+		go_on(where, pages[0]);
+		stale += READ_ONCE(*p[0]) != i % 2;
+		wrong += mapped_in(pgd) != nr;
+		preempt_disable();
+		ephmap_local_end(&session);
+		wrong += this_cpu_flushes() - flushes != nr;
+		mapped += mapped_in(pgd) + mapped_in(asi_restricted_pgd(pgd));
+		left += !try_read(&word, p[nr - 1]);
+		enter();
+		left += !try_read(&word, p[nr - 1]);
+		asi_exit();
+		left += !try_read(&word, p[nr - 1]);
+		preempt_enable();
+	}
+	KUNIT_EXPECT_EQ(test, wrong, 0);
+	KUNIT_EXPECT_EQ(test, stale, 0);
+	KUNIT_EXPECT_EQ(test, mapped, 0);
+	KUNIT_EXPECT_EQ(test, left, 0);
+}
+
 /* Flushes of the address space that is not loaded: at once, or left to do. */
 static unsigned long other_flushes(void)
 {
@@ -651,6 +710,34 @@ static void irq_try(struct irq_work *work)
 	irq_begin = ephmap_try(&session, EPHMAP_LOCAL);
 }
 
+/* An inlined session is the only one, and refused outside: without effect. */
+static void e7_inlined_is_alone(struct kunit *test)
+{
+	bool in_local, in_private, outside;
+	struct ephmap_session session;
+	struct ephmap_local inlined;
+	int count;
+
+	begin(test, &session, RESTRICTED);
+	count = preempt_count();
+	in_local = ephmap_local_begin(&inlined);
+	KUNIT_EXPECT_EQ(test, preempt_count(), count);
+	ephmap_end(&session);
+
+	KUNIT_ASSERT_EQ(test, 0, ephmap_begin(&session, EPHMAP_PRIVATE));
+	in_private = ephmap_local_begin(&inlined);
+	ephmap_end(&session);
+
+	preempt_disable();
+	asi_exit();
+	outside = ephmap_local_begin(&inlined);
+	preempt_enable();
+
+	KUNIT_EXPECT_FALSE(test, in_local || in_private || outside);
+	KUNIT_EXPECT_EQ(test, preempt_count(), 0);
+	KUNIT_EXPECT_FALSE(test, pagefault_disabled());
+}
+
 static void e7_irq_is_refused(struct kunit *test)
 {
 	struct irq_work work = IRQ_WORK_INIT_HARD(irq_try);
@@ -956,6 +1043,7 @@ static void ephmap_local_test_exit(struct kunit *test)
 static struct kunit_case ephmap_local_cases[] = {
 	KUNIT_CASE(e1_nothing_mapped_after_end),
 	KUNIT_CASE(e1_tlb_holds_nothing),
+	KUNIT_CASE(e1_inlined_nothing_is_left),
 	KUNIT_CASE(e1_both_are_flushed_where_both_were_used),
 	KUNIT_CASE(e1_nmi_leaves_and_returns),
 	KUNIT_CASE(e2_protections),
@@ -966,6 +1054,7 @@ static struct kunit_case ephmap_local_cases[] = {
 	KUNIT_CASE(e6_stopped_in_a_session),
 	KUNIT_CASE(e7_local_in_local),
 	KUNIT_CASE(e7_private_in_local),
+	KUNIT_CASE(e7_inlined_is_alone),
 	KUNIT_CASE(e7_irq_is_refused),
 	KUNIT_CASE(e8_user_addresses_stay),
 	KUNIT_CASE(e8_no_probe_reads_the_window),

@@ -854,6 +854,92 @@ static long stat_of(const char *name)
 	return found;
 }
 
+/* What is cut off, by truncation or as a hole, reads as zeroes afterwards. */
+static bool test_zeroed_parts(void)
+{
+	static const size_t cuts[] = { 1, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE + 77 };
+	const size_t len = 16 * PAGE;
+	int file = make_file("cut", len);
+	bool ok = true;
+
+	for (size_t i = 0; i < ARRAY_LEN(cuts); i++) {
+		memset(buf, 0xab, len);
+		ok &= pwrite(file, buf, len, 0) == (ssize_t)len;
+		ok &= !ftruncate(file, cuts[i]) && !ftruncate(file, len);
+		memset(buf, 0xcd, len);
+		ok &= pread(file, buf, len, 0) == (ssize_t)len;
+		for (size_t j = 0; j < len; j++)
+			ok &= buf[j] == (j < cuts[i] ? 0xab : 0);
+
+		memset(buf, 0xab, len);
+		ok &= pwrite(file, buf, len, 0) == (ssize_t)len;
+		ok &= !fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				 cuts[i], 5 * PAGE);
+		memset(buf, 0xcd, len);
+		ok &= pread(file, buf, len, 0) == (ssize_t)len;
+		for (size_t j = 0; j < len; j++)
+			ok &= buf[j] == (j < cuts[i] || j >= cuts[i] + 5 * PAGE ?
+					 0xab : 0);
+	}
+	/* The rest of a page where a write began and ended. */
+	ok &= !ftruncate(file, 0) && pwrite(file, buf, 100, PAGE + 50) == 100;
+	ok &= !ftruncate(file, 3 * PAGE);
+	memset(buf + 200, 0xcd, 3 * PAGE);
+	ok &= pread(file, buf + 200, 3 * PAGE, 0) == 3 * (ssize_t)PAGE;
+	for (size_t j = 0; j < 3 * PAGE; j++) {
+		bool in = j >= PAGE + 50 && j < PAGE + 150;
+
+		ok &= buf[200 + j] == (in ? buf[j - PAGE - 50] : 0);
+	}
+	close(file);
+	return ok || !complain("zeroed parts", -1, 0);
+}
+
+#define NR_ARGS 60
+
+static size_t arg_len(size_t i)
+{
+	return i * 777 + 1;
+}
+
+/* What test_arguments() has passed on. */
+static int check_arguments(char **argv)
+{
+	for (size_t i = 0; i < NR_ARGS; i++) {
+		if (!argv[i] || strlen(argv[i]) != arg_len(i))
+			return 1;
+		for (size_t j = 0; j < arg_len(i); j++)
+			if (argv[i][j] != (char)('a' + (i + j) % 26))
+				return 1;
+	}
+	return 0;
+}
+
+static bool test_arguments(void)
+{
+	char *argv[NR_ARGS + 3] = { "asi_read", "--arguments" };
+	int status = -1;
+	pid_t pid;
+
+	for (size_t i = 0; i < NR_ARGS; i++) {
+		char *arg = calloc(1, arg_len(i) + 1);
+
+		for (size_t j = 0; j < arg_len(i); j++)
+			arg[j] = 'a' + (i + j) % 26;
+		argv[i + 2] = arg;
+	}
+	pid = fork();
+	if (!pid) {
+		execv("/proc/self/exe", argv);
+		_exit(127);
+	}
+	if (pid > 0)
+		waitpid(pid, &status, 0);
+	for (size_t i = 0; i < NR_ARGS; i++)
+		free(argv[i + 2]);
+	return !status || !complain("arguments", status, 0);
+}
+
 static long exits(void)
 {
 	return stat_of("exits_fault") + stat_of("exits_switch");
@@ -969,6 +1055,38 @@ static bool test_no_exits_faults(void)
 	return ok;
 }
 
+static bool cut_and_write(size_t i)
+{
+	size_t cut = (i * 997 + 1) % (8 * PAGE);
+
+	return !ftruncate(scratch, cut) && pwrite(scratch, buf, 100, cut) == 100;
+}
+
+static bool fault_shared(size_t i)
+{
+	fresh[i * PAGE] = 1;
+	return i < 1023 ||
+	       !fallocate(scratch, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+			  1024 * PAGE);
+}
+
+/* Truncation to an odd size, and new pages of the file that are mapped. */
+static bool test_no_exits_zeroing(void)
+{
+	bool ok;
+
+	scratch = make_file("scratch", 8 * PAGE);
+	ok = no_exits("truncations and appending writes", cut_and_write, 500);
+	if (ftruncate(scratch, 1024 * PAGE))
+		return false;
+	fresh = mmap(NULL, 1024 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+		     scratch, 0);
+	ok &= no_exits("new pages of a file", fault_shared, 1024);
+	munmap(fresh, 1024 * PAGE);
+	close(scratch);
+	return ok;
+}
+
 static void *spin(void *unused)
 {
 	while (!stopped())
@@ -1020,9 +1138,13 @@ static const struct test {
 	{ "sendfile to a file and a socket", test_sendfile, false },
 	{ "AIO", test_aio, false },
 	{ "what the kernel reads", test_kernel_reads, false },
+	{ "truncated, punched and unwritten parts are zero", test_zeroed_parts,
+	  false },
+	{ "arguments of execve", test_arguments, false },
 	{ "no exits", test_no_exits, true },
 	{ "no exits in writes", test_no_exits_write, true },
 	{ "no exits in faults", test_no_exits_faults, true },
+	{ "no exits in zeroing parts of files", test_no_exits_zeroing, true },
 	{ "no exits with another thread", test_no_exits_threads, true },
 };
 
@@ -1048,6 +1170,8 @@ int main(int argc, char **argv)
 	bool on = !access(STATS, R_OK);
 	char where[] = "/tmp/asi_readXXXXXX";
 
+	if (argc > 2 && !strcmp(argv[1], "--arguments"))
+		return check_arguments(argv + 2);
 	ksft_print_header();
 	if (argc > 1 && !strcmp(argv[1], "-x")) {
 		on = false;
