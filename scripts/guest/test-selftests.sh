@@ -82,7 +82,7 @@ suite_kvm() {
 
 suite_x86() {
 	local test
-	for test in *_64; do
+	for test in *_64 *_32; do
 		run "${test%_64}" "./$test"
 	done
 }
