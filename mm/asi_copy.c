@@ -332,13 +332,20 @@ void __asi_folio_zero_range(struct folio *folio, size_t offset, size_t len)
 }
 EXPORT_SYMBOL_FOR_MODULES(__asi_folio_zero_range, "ext4");
 
+/* A session for a page that GUP has found, or that has just been made a user's. */
+static bool asi_begin_page(struct ephmap_local *session, struct page *page)
+{
+	return asi_context_ok() && asi_page_is_sensitive(page) &&
+	       !PageHWPoison(page) && asi_begin(session);
+}
+
 bool __asi_copy_page_from_user(struct page *page, size_t offset,
 			       const void __user *from, size_t len)
 {
 	struct ephmap_local session;
 	size_t left;
 
-	if (!asi_context_ok() || PageHWPoison(page) || !asi_begin(&session))
+	if (!asi_begin_page(&session, page))
 		return false;
 	left = asi_from_user(from,
 			     ephmap_local_map(&session, page, 1, EPHMAP_RW) +
@@ -352,11 +359,59 @@ bool __asi_memcpy_to_page(struct page *page, size_t offset, const void *from,
 {
 	struct ephmap_local session;
 
-	if (!asi_context_ok() || PageHWPoison(page) || !asi_begin(&session))
+	if (!asi_begin_page(&session, page))
 		return false;
 	memcpy(ephmap_local_map(&session, page, 1, EPHMAP_RW) + offset, from, len);
 	ephmap_local_end(&session);
 	return true;
+}
+
+bool __asi_memcpy_from_page(void *to, struct page *page, size_t offset,
+			    size_t len)
+{
+	struct ephmap_local session;
+
+	if (!asi_begin_page(&session, page))
+		return false;
+	memcpy(to, ephmap_local_map(&session, page, 1, EPHMAP_RO) + offset, len);
+	ephmap_local_end(&session);
+	return true;
+}
+
+size_t __asi_copy_page_to_iter(struct page *page, size_t offset, size_t bytes,
+			       struct iov_iter *iter)
+{
+	struct ephmap_local session;
+	size_t done = 0;
+
+	if (user_backed_iter(iter) && asi_begin_page(&session, page)) {
+		done = _copy_to_iter(ephmap_local_map(&session, page, 1,
+						      EPHMAP_RO) + offset,
+				     bytes, iter);
+		ephmap_local_end(&session);
+	}
+	if (done < bytes)
+		done += copy_page_to_iter(page, offset + done, bytes - done,
+					  iter);
+	return done;
+}
+
+size_t __asi_copy_page_from_iter(struct page *page, size_t offset,
+				 size_t bytes, struct iov_iter *iter)
+{
+	struct ephmap_local session;
+	size_t done = 0;
+
+	if (user_backed_iter(iter) && asi_begin_page(&session, page)) {
+		done = _copy_from_iter(ephmap_local_map(&session, page, 1,
+							EPHMAP_RW) + offset,
+				       bytes, iter);
+		ephmap_local_end(&session);
+	}
+	if (done < bytes)
+		done += copy_page_from_iter(page, offset + done, bytes - done,
+					    iter);
+	return done;
 }
 
 int __asi_copy_mc_page(struct page *to, struct page *from)
@@ -365,8 +420,7 @@ int __asi_copy_mc_page(struct page *to, struct page *from)
 	void *vfrom, *vto;
 	int left;
 
-	if (!asi_context_ok() || !asi_page_is_sensitive(from) ||
-	    PageHWPoison(from) || !asi_begin(&session))
+	if (!asi_begin_page(&session, from))
 		return -EPERM;
 	vfrom = ephmap_local_map(&session, from, 1, EPHMAP_RO);
 	vto = ephmap_local_map(&session, to, 1, EPHMAP_RW);

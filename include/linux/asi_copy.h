@@ -45,6 +45,12 @@ bool __asi_copy_page_from_user(struct page *page, size_t offset,
 			       const void __user *from, size_t len);
 bool __asi_memcpy_to_page(struct page *page, size_t offset, const void *from,
 			  size_t len);
+bool __asi_memcpy_from_page(void *to, struct page *page, size_t offset,
+			    size_t len);
+size_t __asi_copy_page_to_iter(struct page *page, size_t offset, size_t bytes,
+			       struct iov_iter *iter);
+size_t __asi_copy_page_from_iter(struct page *page, size_t offset, size_t bytes,
+				 struct iov_iter *iter);
 int __asi_copy_mc_page(struct page *to, struct page *from);
 
 /**
@@ -157,7 +163,7 @@ static inline bool asi_copy_page_from_user(struct page *page, size_t offset,
 
 /**
  * asi_memcpy_to_page() - write to a page of a user's, if that is better
- * @page: Where to: a page that the caller has made the user's.
+ * @page: Where to: a page that current may write to.
  * @offset: Where in the page, in bytes.
  * @from: Where from, in the kernel's memory.
  * @len: How much; it ends within the page.
@@ -169,6 +175,59 @@ static inline bool asi_memcpy_to_page(struct page *page, size_t offset,
 				      const void *from, size_t len)
 {
 	return asi_restricted() && __asi_memcpy_to_page(page, offset, from, len);
+}
+
+/**
+ * asi_memcpy_from_page() - read from a page of a user's, if that is better
+ * @to: Where to, in the kernel's memory.
+ * @page: Where from: a page that current may read.
+ * @offset: Where in the page, in bytes.
+ * @len: How much; it ends within the page.
+ *
+ * Context: Task context.
+ * Return: true if all is copied; false if the caller has to do it.
+ */
+static inline bool asi_memcpy_from_page(void *to, struct page *page,
+					size_t offset, size_t len)
+{
+	return asi_restricted() && __asi_memcpy_from_page(to, page, offset, len);
+}
+
+/**
+ * asi_copy_page_to_iter() - copy_page_to_iter() of a page with user data
+ * @page: The page: one that current may read.
+ * @offset: Where in the page, in bytes.
+ * @bytes: How much; it ends within the page.
+ * @iter: Where to.
+ *
+ * Context: As of copy_page_to_iter().
+ * Return: as copy_page_to_iter().
+ */
+static inline size_t asi_copy_page_to_iter(struct page *page, size_t offset,
+					   size_t bytes, struct iov_iter *iter)
+{
+	if (asi_restricted())
+		return __asi_copy_page_to_iter(page, offset, bytes, iter);
+	return copy_page_to_iter(page, offset, bytes, iter);
+}
+
+/**
+ * asi_copy_page_from_iter() - copy_page_from_iter() of a page with user data
+ * @page: The page: one that current may write to.
+ * @offset: Where in the page, in bytes.
+ * @bytes: How much; it ends within the page.
+ * @iter: Where from.
+ *
+ * Context: As of copy_page_from_iter().
+ * Return: as copy_page_from_iter().
+ */
+static inline size_t asi_copy_page_from_iter(struct page *page, size_t offset,
+					     size_t bytes,
+					     struct iov_iter *iter)
+{
+	if (asi_restricted())
+		return __asi_copy_page_from_iter(page, offset, bytes, iter);
+	return copy_page_from_iter(page, offset, bytes, iter);
 }
 
 /**
@@ -238,6 +297,25 @@ static inline bool asi_memcpy_to_page(struct page *page, size_t offset,
 				      const void *from, size_t len)
 {
 	return false;
+}
+
+static inline bool asi_memcpy_from_page(void *to, struct page *page,
+					size_t offset, size_t len)
+{
+	return false;
+}
+
+static inline size_t asi_copy_page_to_iter(struct page *page, size_t offset,
+					   size_t bytes, struct iov_iter *iter)
+{
+	return copy_page_to_iter(page, offset, bytes, iter);
+}
+
+static inline size_t asi_copy_page_from_iter(struct page *page, size_t offset,
+					     size_t bytes,
+					     struct iov_iter *iter)
+{
+	return copy_page_from_iter(page, offset, bytes, iter);
 }
 
 static inline int asi_copy_mc_user_highpage(struct page *to, struct page *from,

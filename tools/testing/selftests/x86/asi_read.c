@@ -23,6 +23,7 @@
 #include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -580,6 +581,43 @@ static bool test_race_munmap(void)
 	return race_buffer(change_mapping, false);
 }
 
+static void *write_back(void *arg)
+{
+	int f = *(int *)arg;
+
+	while (!stopped()) {
+		fsync(f);
+		sync_file_range(f, 0, 64 * PAGE, SYNC_FILE_RANGE_WRITE);
+		posix_fadvise(f, 0, 0, POSIX_FADV_DONTNEED);
+	}
+	return NULL;
+}
+
+/* What was written is read, while it goes to the disk and out of the cache. */
+static bool test_race_writeback(void)
+{
+	int file = make_file("writeback", 64 * PAGE);
+	pthread_t thread;
+	bool ok = true;
+
+	stop_now(false);
+	pthread_create(&thread, NULL, write_back, &file);
+	for (size_t i = 0; i < 600 && ok; i++) {
+		size_t pos = i * 7919 % (60 * PAGE), len = i * 997 % (3 * PAGE) + 1;
+
+		memset(buf, i, len);
+		ok &= pwrite(file, buf, len, pos) == (ssize_t)len;
+		memset(buf, ~i, len);
+		ok &= pread(file, buf, len, pos) == (ssize_t)len;
+		for (size_t j = 0; j < len; j++)
+			ok &= buf[j] == (unsigned char)i;
+	}
+	stop_now(true);
+	pthread_join(thread, NULL);
+	close(file);
+	return ok || !complain("writeback", -1, 0);
+}
+
 static void *change_size(void *arg)
 {
 	int f = *(int *)arg;
@@ -940,6 +978,88 @@ static bool test_arguments(void)
 	return !status || !complain("arguments", status, 0);
 }
 
+/* Another process, with the same memory to begin with. */
+static struct {
+	pid_t pid;
+	int mem;
+} other;
+
+static bool other_begin(void)
+{
+	char path[32];
+
+	other.pid = fork();
+	if (!other.pid)
+		for (;;)
+			pause();
+	snprintf(path, sizeof(path), "/proc/%d/mem", other.pid);
+	other.mem = open(path, O_RDWR);
+	return other.pid > 0 && other.mem >= 0;
+}
+
+static void other_end(void)
+{
+	close(other.mem);
+	kill(other.pid, SIGKILL);
+	waitpid(other.pid, NULL, 0);
+}
+
+static bool other_vm(void *local, size_t pos, size_t len, bool write)
+{
+	struct iovec here = { local, len }, there = { buf + pos, len };
+
+	return (write ? process_vm_writev(other.pid, &here, 1, &there, 1, 0) :
+		process_vm_readv(other.pid, &here, 1, &there, 1, 0)) ==
+	       (ssize_t)len;
+}
+
+static bool other_file(void *local, size_t pos, size_t len, bool write)
+{
+	off_t addr = (unsigned long)buf + pos;
+
+	return (write ? pwrite(other.mem, local, len, addr) :
+		pread(other.mem, local, len, addr)) == (ssize_t)len;
+}
+
+static bool test_other_process(void)
+{
+	static const size_t lens[] = { 1, 8, 4095, 4096, 4097, 3 * 4096 + 5 };
+	unsigned char *local = map(8 * PAGE);
+	bool ok;
+
+	for (size_t j = 0; j < 64 * PAGE; j++)
+		buf[j] = j * 31 >> 3;
+	ok = other_begin();
+	/* Ours is written from here on; theirs has to stay. */
+	memset(buf, 0, 64 * PAGE);
+	for (size_t i = 0; i < 200 && ok; i++) {
+		size_t pos = i * 7919 % (60 * PAGE);
+		size_t len = lens[i % ARRAY_LEN(lens)];
+
+		memset(local, 0xee, len);
+		ok &= (i & 1 ? other_vm : other_file)(local, pos, len, false);
+		for (size_t j = 0; j < len; j++)
+			ok &= local[j] ==
+			      (unsigned char)((pos + j) * 31 >> 3);
+		/* And back, by the other way: the same, or a mark and back. */
+		memset(local, 0x11, len);
+		ok &= (i & 2 ? other_vm : other_file)(local, pos, len, true);
+		memset(local, 0xee, len);
+		ok &= (i & 1 ? other_file : other_vm)(local, pos, len, false);
+		for (size_t j = 0; j < len; j++) {
+			ok &= local[j] == 0x11;
+			local[j] = (pos + j) * 31 >> 3;
+		}
+		ok &= (i & 2 ? other_file : other_vm)(local, pos, len, true);
+	}
+	/* It is theirs, and nothing of ours has changed. */
+	for (size_t j = 0; j < 64 * PAGE; j++)
+		ok &= !buf[j];
+	other_end();
+	munmap(local, 8 * PAGE);
+	return ok || !complain("another process", -1, 0);
+}
+
 static long exits(void)
 {
 	return stat_of("exits_fault") + stat_of("exits_switch");
@@ -1087,6 +1207,38 @@ static bool test_no_exits_zeroing(void)
 	return ok;
 }
 
+static bool other_read(size_t i)
+{
+	return other_vm(fresh, i % 64 * PAGE, PAGE, false);
+}
+
+static bool other_write(size_t i)
+{
+	return other_vm(fresh, i % 64 * PAGE, PAGE, true);
+}
+
+static bool other_read_file(size_t i)
+{
+	return other_file(fresh, i % 64 * PAGE, PAGE, false);
+}
+
+static bool test_no_exits_other(void)
+{
+	bool ok;
+
+	memset(buf, 1, 64 * PAGE);
+	fresh = map(PAGE);
+	fresh[0] = 1;
+	if (!other_begin())
+		return false;
+	ok = no_exits("process_vm_readv", other_read, 500) &
+	     no_exits("process_vm_writev", other_write, 500) &
+	     no_exits("reads of /proc/PID/mem", other_read_file, 500);
+	other_end();
+	munmap(fresh, PAGE);
+	return ok;
+}
+
 static void *spin(void *unused)
 {
 	while (!stopped())
@@ -1132,6 +1284,7 @@ static const struct test {
 	{ "mprotect meanwhile", test_race_mprotect, false },
 	{ "munmap meanwhile", test_race_munmap, false },
 	{ "truncate meanwhile", test_race_truncate, false },
+	{ "writeback meanwhile", test_race_writeback, false },
 	{ "threads on all CPUs, and forks", test_threads, false },
 	{ "userfaultfd brings the buffer", test_userfaultfd, false },
 	{ "splice to a pipe", test_splice, false },
@@ -1141,10 +1294,12 @@ static const struct test {
 	{ "truncated, punched and unwritten parts are zero", test_zeroed_parts,
 	  false },
 	{ "arguments of execve", test_arguments, false },
+	{ "memory of another process", test_other_process, false },
 	{ "no exits", test_no_exits, true },
 	{ "no exits in writes", test_no_exits_write, true },
 	{ "no exits in faults", test_no_exits_faults, true },
 	{ "no exits in zeroing parts of files", test_no_exits_zeroing, true },
+	{ "no exits in access to another process", test_no_exits_other, true },
 	{ "no exits with another thread", test_no_exits_threads, true },
 };
 
