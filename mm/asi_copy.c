@@ -264,7 +264,7 @@ size_t __asi_copy_folio_from_iter_atomic(struct folio *folio, size_t offset,
 		asi_copy_folio_from_iter(folio, offset, bytes, iter);
 }
 
-static noinline bool asi_clear_run(struct page *page, unsigned int nr)
+static __always_inline bool asi_clear_run(struct page *page, unsigned int nr)
 {
 	struct ephmap_local session;
 
@@ -277,19 +277,14 @@ static noinline bool asi_clear_run(struct page *page, unsigned int nr)
 
 bool __asi_clear_pages(struct page *page, unsigned int nr)
 {
-	struct ephmap_local session;
 	unsigned int i, run;
 
 	/* The allocator may be called under any lock. */
 	if (!preemptible())
 		return false;
-	if (likely(nr == 1)) {
-		if (!asi_begin(&session))
-			return false;
-		clear_page(ephmap_local_map(&session, page, 1, EPHMAP_RW));
-		ephmap_local_end(&session);
-		return true;
-	}
+	/* Most are, and each instruction counts. */
+	if (likely(nr == 1))
+		return asi_clear_run(page, 1);
 	for (i = 0; i < nr; i += run) {
 		run = min(nr - i, EPHMAP_MAX_PAGES);
 		if (!asi_clear_run(page + i, run))
@@ -378,40 +373,38 @@ bool __asi_memcpy_from_page(void *to, struct page *page, size_t offset,
 	return true;
 }
 
-size_t __asi_copy_page_to_iter(struct page *page, size_t offset, size_t bytes,
-			       struct iov_iter *iter)
+static size_t asi_copy_page(struct page *page, size_t offset, size_t bytes,
+			    struct iov_iter *iter, enum ephmap_prot prot)
 {
 	struct ephmap_local session;
 	size_t done = 0;
+	void *addr;
 
 	if (user_backed_iter(iter) && asi_begin_page(&session, page)) {
-		done = _copy_to_iter(ephmap_local_map(&session, page, 1,
-						      EPHMAP_RO) + offset,
-				     bytes, iter);
+		addr = ephmap_local_map(&session, page, 1, prot) + offset;
+		done = prot == EPHMAP_RO ? _copy_to_iter(addr, bytes, iter) :
+					   _copy_from_iter(addr, bytes, iter);
 		ephmap_local_end(&session);
+		if (done == bytes)
+			return done;
 	}
-	if (done < bytes)
-		done += copy_page_to_iter(page, offset + done, bytes - done,
-					  iter);
-	return done;
+	offset += done;
+	bytes -= done;
+	return done + (prot == EPHMAP_RO ?
+		       copy_page_to_iter(page, offset, bytes, iter) :
+		       copy_page_from_iter(page, offset, bytes, iter));
+}
+
+size_t __asi_copy_page_to_iter(struct page *page, size_t offset, size_t bytes,
+			       struct iov_iter *iter)
+{
+	return asi_copy_page(page, offset, bytes, iter, EPHMAP_RO);
 }
 
 size_t __asi_copy_page_from_iter(struct page *page, size_t offset,
 				 size_t bytes, struct iov_iter *iter)
 {
-	struct ephmap_local session;
-	size_t done = 0;
-
-	if (user_backed_iter(iter) && asi_begin_page(&session, page)) {
-		done = _copy_from_iter(ephmap_local_map(&session, page, 1,
-							EPHMAP_RW) + offset,
-				       bytes, iter);
-		ephmap_local_end(&session);
-	}
-	if (done < bytes)
-		done += copy_page_from_iter(page, offset + done, bytes - done,
-					    iter);
-	return done;
+	return asi_copy_page(page, offset, bytes, iter, EPHMAP_RW);
 }
 
 int __asi_copy_mc_page(struct page *to, struct page *from)
