@@ -293,14 +293,15 @@ bool __asi_clear_pages(struct page *page, unsigned int nr)
 	return true;
 }
 
-static bool asi_zero_in_page(struct folio *folio, size_t offset, size_t len)
+static bool asi_zero_run(struct folio *folio, size_t offset, size_t len)
 {
 	struct ephmap_local session;
+	size_t start = offset_in_page(offset);
 
 	if (!asi_begin(&session))
 		return false;
 	memset(ephmap_local_map(&session, folio_page(folio, offset >> PAGE_SHIFT),
-				1, EPHMAP_RW) + offset_in_page(offset), 0, len);
+				PFN_UP(start + len), EPHMAP_RW) + start, 0, len);
 	ephmap_local_end(&session);
 	return true;
 }
@@ -312,10 +313,9 @@ void __asi_folio_zero_range(struct folio *folio, size_t offset, size_t len)
 	if (asi_context_ok() && asi_folio_is_sensitive(folio) &&
 	    !folio_contain_hwpoisoned_page(folio)) {
 		while (offset < end) {
-			size_t run = min(end - offset,
-					 PAGE_SIZE - offset_in_page(offset));
+			size_t run = asi_run(offset, end - offset);
 
-			if (!asi_zero_in_page(folio, offset, run))
+			if (!asi_zero_run(folio, offset, run))
 				break;
 			offset += run;
 		}

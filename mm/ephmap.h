@@ -84,6 +84,8 @@ static __always_inline void *__ephmap_map(struct ephmap_cpu *cpu, pte_t *ptes,
 	WRITE_ONCE(cpu->used, used + nr);
 	__count_vm_events(EPHMAP_PAGES, nr);
 	trace_ephmap_map(pfn, nr, prot == EPHMAP_RW);
+	/* The compiler does not know that the table says what the address is. */
+	barrier();
 	return (void *)(cpu->base + used * PAGE_SIZE);
 }
 
@@ -93,6 +95,8 @@ static __always_inline void ephmap_clear_ptes(struct ephmap_cpu *cpu,
 {
 	unsigned int i;
 
+	/* All that is done to the pages is done by now. */
+	barrier();
 	for (i = first; i < first + nr; i++)
 		pte_clear(cpu->mm, cpu->base + i * PAGE_SIZE, ptes + i);
 }

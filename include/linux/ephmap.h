@@ -21,8 +21,9 @@ struct page;
  *                  migration, zeroing. Works in any task context.
  * @EPHMAP_LOCAL:   A per-mm region of the kernel half of current->mm, at the
  *                  same per-CPU addresses. User addresses stay within reach.
- *                  For pages that current may read anyway. There with
- *                  Address Space Isolation only.
+ *                  For pages that current may read anyway, or of which
+ *                  it writes a part or all. There with Address Space
+ *                  Isolation only.
  */
 enum ephmap_scope {
 	EPHMAP_PRIVATE,
