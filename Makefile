@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 DEPS := @scripts/deps
 TREE := $(DEPS) && scripts/tree
 
-.PHONY: help demo check check-long check-static check-series stress bench \
+.PHONY: help demo check check-asi check-long check-static check-series stress bench \
 	shell tree refresh series kernel kernel-debug kernel-off kernel-base \
 	clean distclean
 
@@ -33,6 +33,7 @@ help:
 	@echo ' single checks'
 	@echo '  make check-static  W=1, sparse, kernel-doc, shellcheck and such (5 min)'
 	@echo '  make check-series  every step of the series compiles (minutes per step)'
+	@echo '  make check-asi     what make check does, with asi=on, on more machines (1 hour)'
 	@echo '  make check-long    the tests that are too long for make check (hours)'
 	@echo '  make stress        the long stress: a million moves (1 hour)'
 	@echo '                     one test by name: scripts/test NAME; scripts/test --list'
@@ -49,6 +50,10 @@ demo: kernel
 check:
 	$(TREE)
 	@scripts/test
+
+check-asi:
+	$(TREE)
+	@scripts/test --asi
 
 check-long:
 	$(TREE)

@@ -37,6 +37,7 @@
 #include <trace/events/ephmap.h>
 
 #include "../ephmap.h"
+#include "ephmap_kunit.h"
 
 MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");
 
@@ -89,28 +90,6 @@ static unsigned long wrong_words(void *addr, unsigned long first,
 	return wrong;
 }
 
-/* The leaf entry for @addr in @pgd; none when any level is absent. */
-static pte_t walk(pgd_t *pgd, unsigned long addr)
-{
-	p4d_t *p4d;
-	pud_t *pud;
-	pmd_t *pmd;
-
-	pgd += pgd_index(addr);
-	if (pgd_none(*pgd))
-		return __pte(0);
-	p4d = p4d_offset(pgd, addr);
-	if (p4d_none(*p4d))
-		return __pte(0);
-	pud = pud_offset(p4d, addr);
-	if (pud_none(*pud))
-		return __pte(0);
-	pmd = pmd_offset(pud, addr);
-	if (pmd_none(*pmd))
-		return __pte(0);
-	return ptep_get(pte_offset_kernel(pmd, addr));
-}
-
 static unsigned int mapped_in_window(struct ephmap_cpu *cpu)
 {
 	unsigned int i, nr = 0;
@@ -118,37 +97,6 @@ static unsigned int mapped_in_window(struct ephmap_cpu *cpu)
 	for (i = 0; i < EPHMAP_MAX_PAGES; i++)
 		nr += !pte_none(walk(cpu->mm->pgd, cpu->base + i * PAGE_SIZE));
 	return nr;
-}
-
-static unsigned long this_cpu_flushes(void)
-{
-	return this_cpu_read(vm_event_states.event[EPHMAP_FLUSHES]);
-}
-
-/*
- * Accesses that may fault. Not copy_from_kernel_nofault(), which refuses the
- * window's addresses whether they are mapped or not.
- */
-static long try_read(unsigned long *word, void *addr)
-{
-	pagefault_disable();
-	__get_kernel_nofault(word, addr, unsigned long, fault);
-	pagefault_enable();
-	return 0;
-fault:
-	pagefault_enable();
-	return -EFAULT;
-}
-
-static long try_write(void *addr, unsigned long word)
-{
-	pagefault_disable();
-	__put_kernel_nofault(addr, &word, unsigned long, fault);
-	pagefault_enable();
-	return 0;
-fault:
-	pagefault_enable();
-	return -EFAULT;
 }
 
 /* Begin a session, or end the test. */

@@ -28,6 +28,7 @@
 #include <asm/tlbflush.h>
 
 #include "../../../../mm/ephmap.h"
+#include "../../../../mm/tests/ephmap_kunit.h"
 
 /* === Helpers ============================================================== */
 
@@ -58,28 +59,6 @@ static struct page *test_page(struct kunit *test, unsigned long word)
 	return page;
 }
 
-/* The leaf entry for @addr in @pgd; none when any level is absent. */
-static pte_t walk(pgd_t *pgd, unsigned long addr)
-{
-	p4d_t *p4d;
-	pud_t *pud;
-	pmd_t *pmd;
-
-	pgd += pgd_index(addr);
-	if (pgd_none(*pgd))
-		return __pte(0);
-	p4d = p4d_offset(pgd, addr);
-	if (p4d_none(*p4d))
-		return __pte(0);
-	pud = pud_offset(p4d, addr);
-	if (pud_none(*pud))
-		return __pte(0);
-	pmd = pmd_offset(pud, addr);
-	if (pmd_none(*pmd))
-		return __pte(0);
-	return ptep_get(pte_offset_kernel(pmd, addr));
-}
-
 /* In the windows of all CPUs. */
 static unsigned int mapped_in(pgd_t *pgd)
 {
@@ -91,33 +70,6 @@ static unsigned int mapped_in(pgd_t *pgd)
 					     i * PAGE_SIZE));
 	}
 	return nr;
-}
-
-static unsigned long this_cpu_flushes(void)
-{
-	return this_cpu_read(vm_event_states.event[EPHMAP_FLUSHES]);
-}
-
-static long try_read(unsigned long *word, void *addr)
-{
-	pagefault_disable();
-	__get_kernel_nofault(word, addr, unsigned long, fault);
-	pagefault_enable();
-	return 0;
-fault:
-	pagefault_enable();
-	return -EFAULT;
-}
-
-static long try_write(void *addr, unsigned long word)
-{
-	pagefault_disable();
-	__put_kernel_nofault(addr, &word, unsigned long, fault);
-	pagefault_enable();
-	return 0;
-fault:
-	pagefault_enable();
-	return -EFAULT;
 }
 
 static void enter(void)

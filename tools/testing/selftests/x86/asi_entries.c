@@ -39,34 +39,14 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "asi_stats.h"
 #include "kselftest.h"
 
 #define PAGE	4096UL
-#define STATS	"/sys/kernel/debug/asi/stats"
 
 static unsigned int rounds = 50;
 
 /* ------------------------------------------------------------- counters */
-
-static long stat_of(const char *name)
-{
-	char line[128], key[64];
-	long val, found = -1;
-	FILE *f = fopen(STATS, "re");
-
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "%63s %ld", key, &val) == 2 &&
-		    !strcmp(key, name))
-			found = val;
-	if (f)
-		fclose(f);
-	return found;
-}
-
-static long exits(void)
-{
-	return stat_of("exits_fault") + stat_of("exits_switch");
-}
 
 /*
  * What @fn(@nr) costs in exits, the least of a few times: other CPUs and the

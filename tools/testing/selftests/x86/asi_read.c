@@ -39,13 +39,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "asi_stats.h"
 #include "kselftest.h"
 
 #define PAGE	4096UL
 #define HUGE	(2UL << 20)
 #define SIZE	(3 * HUGE + 5 * PAGE + 123)
 #define GUARD	0xa5
-#define STATS	"/sys/kernel/debug/asi/stats"
 
 #define ARRAY_LEN(a)	(sizeof(a) / sizeof((a)[0]))
 
@@ -875,23 +875,6 @@ static bool test_kernel_reads(void)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 42;
 }
 
-/* ------------------------------------------------------------- counters */
-
-static long stat_of(const char *name)
-{
-	char line[128], key[64];
-	long val, found = -1;
-	FILE *f = fopen(STATS, "re");
-
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "%63s %ld", key, &val) == 2 &&
-		    !strcmp(key, name))
-			found = val;
-	if (f)
-		fclose(f);
-	return found;
-}
-
 /* What is cut off, by truncation or as a hole, reads as zeroes afterwards. */
 static bool test_zeroed_parts(void)
 {
@@ -1064,10 +1047,7 @@ static bool test_other_process(void)
 	return ok || !complain("another process", -1, 0);
 }
 
-static long exits(void)
-{
-	return stat_of("exits_fault") + stat_of("exits_switch");
-}
+/* ------------------------------------------------------------- counters */
 
 /*
  * Exits in @nr calls of @fn, the least of a few times: the timer and other
