@@ -1743,6 +1743,43 @@ static void a6_no_policy(struct kunit *test)
 	expect_flushed(test, out_again, 0, 0, 0, 0);
 }
 
+/* === Also with asi=off ==================================================== */
+
+/* CONFIG_DEBUG_VM compares CR3 with the PGD, wherever that is. */
+static void a7_nmi_uaccess(struct kunit *test)
+{
+	struct mm_struct *mms[32];
+	unsigned int i, nr, odd = 0, okay = 0;
+
+	for (nr = 0; nr < ARRAY_SIZE(mms); nr++) {
+		mms[nr] = mm_alloc();
+		if (!mms[nr])
+			break;
+		kthread_use_mm(mms[nr]);
+		okay += nmi_uaccess_okay();
+		kthread_unuse_mm(mms[nr]);
+		odd += PFN_DOWN(__pa(mms[nr]->pgd)) & 1;
+	}
+	for (i = 0; i < nr; i++)
+		mmput(mms[i]);
+	KUNIT_EXPECT_EQ(test, okay, nr);
+	/* With asi=on a PGD is the first of two pages. */
+	if (asi_enabled())
+		KUNIT_EXPECT_EQ(test, odd, 0);
+	else if (!odd)
+		kunit_skip(test, "no PGD at an odd page");
+}
+
+static struct kunit_case asi_any_cases[] = {
+	KUNIT_CASE(a7_nmi_uaccess),
+	{}
+};
+
+static struct kunit_suite asi_any_suite = {
+	.name = "asi_any",
+	.test_cases = asi_any_cases,
+};
+
 /* === Suite ================================================================ */
 
 static int asi_test_init(struct kunit *test)
@@ -1818,7 +1855,7 @@ static struct kunit_suite asi_suite = {
 	.test_cases = asi_cases,
 };
 
-kunit_test_suites(&asi_suite);
+kunit_test_suites(&asi_suite, &asi_any_suite);
 
 MODULE_DESCRIPTION("KUnit tests of Address Space Isolation");
 MODULE_LICENSE("GPL");
