@@ -217,6 +217,8 @@ static __always_inline int __ephmap_begin(struct ephmap_session *session,
  * * -EBUSY - EPHMAP_MAX_DEPTH sessions are open already, or a local one was
  *   asked for while another mm is loaded, as in a private session.
  * * -ENOMEM - in the local scope: no memory for page tables.
+ * * -EAGAIN - in the local scope: no page tables for this CPU yet, and
+ *   preemption is off.
  */
 int ephmap_begin(struct ephmap_session *session, enum ephmap_scope scope)
 {

@@ -103,11 +103,15 @@ static void begin(struct kunit *test, struct ephmap_session *session,
 {
 	int err;
 
-	preempt_disable();
-	go(where);
-	err = ephmap_begin(session, EPHMAP_LOCAL);
-	preempt_enable();
-	/* The first session in an mm may have to allocate: not an error. */
+	/* The first session on a CPU allocates, which takes preemption. */
+	do {
+		if (!ephmap_local_prepare())
+			KUNIT_FAIL_AND_ABORT(test, "no page tables");
+		preempt_disable();
+		go(where);
+		err = ephmap_begin(session, EPHMAP_LOCAL);
+		preempt_enable();
+	} while (err == -EAGAIN);
 	if (err)
 		KUNIT_FAIL_AND_ABORT(test, "ephmap_begin: %d", err);
 }
@@ -203,16 +207,20 @@ static void e1_tlb_holds_nothing(struct kunit *test)
 /* As begin(), of what mm/asi_copy.c uses: in the restricted address space only. */
 static void begin_inlined(struct kunit *test, struct ephmap_local *session)
 {
-	bool begun;
+	bool begun = false;
+	unsigned int i;
 
-	if (!ephmap_local_prepare())
-		KUNIT_FAIL_AND_ABORT(test, "no page tables");
-	preempt_disable();
-	enter();
-	begun = ephmap_local_begin(session);
-	if (!begun && ephmap_local_prepare())
+	/* More than once if this moves to another CPU meanwhile. */
+	for (i = 0; i < 100 && !begun; i++) {
+		if (!ephmap_local_prepare())
+			KUNIT_FAIL_AND_ABORT(test, "no page tables");
+		preempt_disable();
+		enter();
 		begun = ephmap_local_begin(session);
-	preempt_enable();
+		if (!begun && ephmap_local_prepare())
+			begun = ephmap_local_begin(session);
+		preempt_enable();
+	}
 	if (!begun)
 		KUNIT_FAIL_AND_ABORT(test, "no session");
 }
