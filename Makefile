@@ -33,7 +33,7 @@ help:
 	@echo ' single checks'
 	@echo '  make check-static  W=1, sparse, kernel-doc, shellcheck and such (5 min)'
 	@echo '  make check-series  every step of the series compiles (minutes per step)'
-	@echo '  make check-asi     what make check does, with asi=on, on more machines (1 hour)'
+	@echo '  make check-asi     what make check does, with asi=on, on more machines (80 min)'
 	@echo '  make check-long    the tests that are too long for make check (hours)'
 	@echo '  make stress        the long stress: a million moves (1 hour)'
 	@echo '                     one test by name: scripts/test NAME; scripts/test --list'
