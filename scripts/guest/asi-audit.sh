@@ -3,6 +3,9 @@
 # Watch Address Space Isolation under load: sourced by test-asi.sh, with-audit.sh.
 # Calls audit_begin, audit_read again and again, audit_end.
 
+# shellcheck source=scripts/guest/tap.sh
+. /tests/tap.sh
+
 audit=/sys/kernel/debug/asi/audit
 
 # All but block_device, known to be reachable, and busy, which may be either.
@@ -37,17 +40,6 @@ audit_read() {
 	done
 }
 
-# result STATUS TEXT
-result() {
-	number=$((number + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $number $2"
-	else
-		echo "not ok $number $2"
-		failed=1
-	fi
-}
-
 truth() {
 	if [ "$@" ]; then echo 0; else echo 1; fi
 }
@@ -56,8 +48,6 @@ truth() {
 # asi=off there is only A5 in it.
 audit_end() {
 	oom=$(($(oom_kills) - oom_before))
-	number=0
-	failed=0
 	echo "TAP version 13"
 	echo "1..$((4 + $1))"
 	{

@@ -64,6 +64,8 @@ pieces() {
 	asi_load "$seconds" 64 >/tmp/load || touch /tmp/wrong
 }
 
+trace=/sys/kernel/tracing
+echo 1 >$trace/events/asi/asi_exit/enable
 audit_begin
 pieces &
 pieces=$!
@@ -89,6 +91,11 @@ done
 kill $pids
 wait $pieces
 
-audit_end 1
+echo 0 >$trace/events/asi/asi_exit/enable
+audit_end 3
 result "$(truth ! -e /tmp/wrong)" "every word is right ($(cat /tmp/load))"
+grep -q 'asi_exit: cause=fault addr=0xf[0-9a-f]* ip=[a-z_]' $trace/trace
+result $? "the tracepoint says what was touched, and by what"
+grep -q ' [a-z_].*+0x' /sys/kernel/debug/asi/exits
+result $? "exits are listed by call site"
 exit "$failed"

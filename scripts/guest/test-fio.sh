@@ -12,6 +12,8 @@
 # of the job file below, psync-4k among them.
 size=${1:-4}
 [ $# = 0 ] || shift
+# shellcheck source=scripts/guest/tap.sh
+. /tests/tap.sh
 jobs=/tmp/jobs
 log=/tmp/fio.log
 
@@ -97,20 +99,6 @@ ioengine=mmap
 rw=randwrite
 bs=64k
 END
-
-number=0
-failed=0
-
-# result STATUS NAME
-result() {
-	number=$((number + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $number $2"
-		return
-	fi
-	echo "not ok $number $2"
-	failed=1
-}
 
 # all: the names of all sections. aligned: of those that direct I/O can do.
 all=${*:-$(sed -n 's/^\[\(.*\)\]$/\1/p' $jobs | grep -v global)}

@@ -921,12 +921,11 @@ static void asi_count_caller(unsigned long ip)
  */
 void asi_note_fault(struct pt_regs *regs, unsigned long addr)
 {
-	if (addr < TASK_SIZE_MAX)
-		this_cpu_inc(asi_cpu.nr.exits[ASI_EXIT_USER]);
-	else
-		this_cpu_inc(asi_cpu.nr.exits[ASI_EXIT_FAULT]);
+	bool user = addr < TASK_SIZE_MAX;
+
+	this_cpu_inc(asi_cpu.nr.exits[user ? ASI_EXIT_USER : ASI_EXIT_FAULT]);
 	asi_count_caller(regs->ip);
-	trace_asi_exit(addr, regs->ip);
+	trace_asi_exit(addr, regs->ip, user);
 }
 
 /* === Audit ================================================================ */

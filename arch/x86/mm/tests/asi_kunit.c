@@ -1762,6 +1762,7 @@ static void a7_nmi_uaccess(struct kunit *test)
 	}
 	for (i = 0; i < nr; i++)
 		mmput(mms[i]);
+	KUNIT_EXPECT_GT(test, nr, 0);
 	KUNIT_EXPECT_EQ(test, okay, nr);
 	/* With asi=on a PGD is the first of two pages. */
 	if (asi_enabled())

@@ -1924,7 +1924,7 @@ static const struct gm_test tests[] = {
 
 	{ "M19: two move the same pages of three vCPUs",
 	  test_two_movers, GM_S_MOVE },
-	{ "M19: holes are punched and filled while pages move",
+	{ "M19: holes are punched and filled while pages move (M4)",
 	  test_punch, GM_ALL },
 	{ "M5: two VMs use a file while it moves",
 	  test_two_vms, GM_S_OPEN },

@@ -43,6 +43,7 @@
 #include "kselftest.h"
 
 #define PAGE	4096UL
+#define TRACING	"/sys/kernel/tracing/"
 
 static unsigned int rounds = 50;
 
@@ -780,6 +781,52 @@ static bool test_perf_breakpoint(void)
 	return count == rounds;
 }
 
+static bool tell(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	ssize_t len = strlen(text);
+	bool ok = fd >= 0 && write(fd, text, len) == len;
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+static unsigned int lines_with(const char *path, const char *text)
+{
+	unsigned int nr = 0;
+	char line[512];
+	FILE *f = fopen(path, "re");
+
+	while (f && fgets(line, sizeof(line), f))
+		nr += !!strstr(line, text);
+	if (f)
+		fclose(f);
+	return nr;
+}
+
+/* INT3 in the kernel, or the jump that replaces it; its handler reads user memory. */
+static bool test_kprobe(void)
+{
+	static const char name[] = "/asi/kprobe/reads/this";
+	unsigned int seen;
+	bool ok;
+
+	if (!tell(TRACING "kprobe_events",
+		  "p:asi_open do_sys_openat2 name=+0(%si):ustring")) {
+		missing = errno == ENOENT;
+		return false;
+	}
+	ok = tell(TRACING "events/kprobes/asi_open/enable", "1");
+	for (unsigned int i = 0; i < rounds; i++)
+		ok &= open(name, O_RDONLY) < 0 && errno == ENOENT;
+	ok &= tell(TRACING "events/kprobes/asi_open/enable", "0");
+	seen = lines_with(TRACING "trace", name);
+	ok &= tell(TRACING "kprobe_events", "-:asi_open");
+	ksft_print_msg("a kprobe read the name %u times of %u\n", seen, rounds);
+	return ok && seen == rounds;
+}
+
 /* ---------------------------------------------------------- the counts */
 
 static void many_getppid(long nr)
@@ -831,6 +878,7 @@ static const struct {
 	{ "A7 ioperm", test_ioperm },
 	{ "A7 iopl", test_iopl },
 	{ "A7 perf breakpoint", test_perf_breakpoint },
+	{ "A7 a kprobe that reads user memory", test_kprobe },
 };
 
 int main(int argc, char **argv)

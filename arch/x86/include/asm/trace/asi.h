@@ -7,23 +7,26 @@
 
 #include <linux/tracepoint.h>
 
+/* @user: It was in user mode's half, from the address space for guests. */
 TRACE_EVENT(asi_exit,
-	TP_PROTO(unsigned long addr, unsigned long ip),
+	TP_PROTO(unsigned long addr, unsigned long ip, bool user),
 
-	TP_ARGS(addr, ip),
+	TP_ARGS(addr, ip, user),
 
 	TP_STRUCT__entry(
 		__field(unsigned long, addr)
 		__field(unsigned long, ip)
+		__field(bool, user)
 	),
 
 	TP_fast_assign(
 		__entry->addr = addr;
 		__entry->ip = ip;
+		__entry->user = user;
 	),
 
-	TP_printk("cause=fault addr=%#lx ip=%pS", __entry->addr,
-		  (void *)__entry->ip)
+	TP_printk("cause=%s addr=%#lx ip=%pS", __entry->user ? "user" : "fault",
+		  __entry->addr, (void *)__entry->ip)
 );
 
 #endif /* _ASM_X86_TRACE_ASI_H */
