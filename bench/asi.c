@@ -370,7 +370,8 @@ static void counters_print(const char *prefix, const struct counters *before,
 {
 	static const char *const names[] = {
 		"enters", "exits_fault", "exits_switch", "exits_asked",
-		"reenters", "switches", "flushes",
+		"reenters", "switches", "flushes", "flushed_ibpb",
+		"flushed_rsb", "flushed_verw", "flushed_l1d",
 	};
 	static const char *const vm_names[] = {
 		"ephmap_sessions", "ephmap_flushes",
