@@ -1103,6 +1103,59 @@ static inline char const *sm_test_name(const struct sm_test *t)
 #define sm_fail(...) ({ sm_note(__VA_ARGS__); KSFT_FAIL; })
 #define sm_pass(...) ({ sm_note(__VA_ARGS__); KSFT_PASS; })
 
+/* For a test that hangs, before it is killed: what else there is to tell. */
+static void (*sm_tell_more)(pid_t pid);
+
+/* A thread's state, and what it has run, in ticks. */
+static inline char sm_state_times(pid_t pid, int tid, unsigned long *user,
+				  unsigned long *system)
+{
+	char path[128], line[512], state = '?', *stat;
+
+	*user = *system = 0;
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
+	sm_read(path, line, sizeof(line));
+	stat = strrchr(line, ')');
+	if (stat)
+		sscanf(stat, ") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+		       &state, user, system);
+	return state;
+}
+
+/* Where each thread of a test that hangs is. */
+static inline void sm_tell(pid_t pid)
+{
+	unsigned long user, system;
+	char path[128], line[512];
+	struct dirent *d;
+	FILE *f;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	while (dir && (d = readdir(dir))) {
+		int tid = atoi(d->d_name);
+		char state;
+
+		if (!tid)
+			continue;
+		state = sm_state_times(pid, tid, &user, &system);
+		ksft_print_msg("thread %d: %c, user %lu, system %lu\n", tid,
+			       state, user, system);
+		snprintf(path, sizeof(path), "/proc/%d/task/%d/stack", pid,
+			 tid);
+		f = fopen(path, "re");
+		while (f && fgets(line, sizeof(line), f))
+			ksft_print_msg("  %s", line);
+		if (f)
+			fclose(f);
+	}
+	if (dir)
+		closedir(dir);
+	if (sm_tell_more)
+		sm_tell_more(pid);
+}
+
 static inline int sm_run_child(const struct sm_test *t)
 {
 	unsigned int limit = t->seconds ? t->seconds : 120;
@@ -1122,6 +1175,7 @@ static inline int sm_run_child(const struct sm_test *t)
 	setpgid(pid, pid);
 	while (!waitpid(pid, &status, WNOHANG)) {
 		if (sm_now() > end) {
+			sm_tell(pid);
 			kill(-pid, SIGKILL);
 			waitpid(pid, &status, 0);
 			return sm_fail("no end after %u s", limit);
@@ -1163,6 +1217,7 @@ static struct {
 } sm_tunables[] = {
 	{ "/proc/sys/vm/percpu_pagelist_high_fraction", "10000", 0 },
 	{ "/proc/sys/vm/min_free_kbytes", "4096", 0 },
+	{ "/proc/sys/vm/watermark_boost_factor", "0", 0 },
 };
 
 static inline void sm_remember(void)
