@@ -6,6 +6,7 @@
  */
 #include <kunit/test.h>
 #include <linux/asi.h>
+#include <linux/completion.h>
 #include <linux/delay.h>
 #include <linux/ephmap.h>
 #include <linux/file.h>
@@ -1185,6 +1186,11 @@ static void drop_mm(void *mm)
 	mmdrop(mm);
 }
 
+static void put_mm(void *mm)
+{
+	mmput(mm);
+}
+
 /* From one user mm to another, without an exit; not so to init_mm. */
 static void a7_switch(struct kunit *test)
 {
@@ -1221,6 +1227,80 @@ static void a7_switch(struct kunit *test)
 			before.cpus.switches + 2);
 	KUNIT_EXPECT_GT(test, after.cpus.exits[ASI_EXIT_SWITCH],
 			before.cpus.exits[ASI_EXIT_SWITCH]);
+}
+
+/* What a kernel thread that runs after a user's task has found. */
+struct kernel_thread {
+	struct mm_struct *mm, *other;
+	struct completion done;
+	bool lazy, used, left, unused;
+};
+
+static int run_lazily(void *data)
+{
+	struct kernel_thread *k = data;
+
+	scoped_guard(irqsave)
+		k->lazy = cr3_is_of(k->mm, true);
+	kthread_use_mm(k->other);
+	scoped_guard(irqsave) {
+		k->used = cr3_is_of(k->other, true);
+		touch_user_data();
+		k->left = cr3_is_of(k->other, false);
+	}
+	kthread_unuse_mm(k->other);
+	scoped_guard(irqsave)
+		k->unused = cr3_is_of(k->other, false);
+	complete(&k->done);
+	return 0;
+}
+
+/*
+ * A kernel thread begins as the user's task left the CPU, without an exit; goes
+ * from there to an mm that it uses; and leaves when it touches users' data.
+ * What interrupts it may be first: that a try fails says nothing.
+ */
+static void a7_kernel_thread(struct kunit *test)
+{
+	struct kernel_thread k = {};
+	struct task_struct *task;
+	unsigned int tries;
+	bool in, back;
+
+	memset(&seen, 0, sizeof(seen));
+	seen.addr = user_page(test);
+	k.other = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, k.other);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, put_mm, k.other));
+	need_mm(test);
+	k.mm = current->mm;
+	for (tries = 0; tries < 50; tries++) {
+		init_completion(&k.done);
+		task = kthread_create(run_lazily, &k, "asi-kunit-lazy");
+		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+		migrate_disable();
+		kthread_bind(task, smp_processor_id());
+		scoped_guard(irqsave) {
+			asi_enter();
+			in = cr3_is_of(k.mm, true);
+			wake_up_process(task);
+		}
+		wait_for_completion(&k.done);
+		scoped_guard(irqsave)
+			back = cr3_is_of(k.mm, asi_restricted());
+		migrate_enable();
+		KUNIT_EXPECT_TRUE(test, in);
+		KUNIT_EXPECT_TRUE(test, k.left);
+		KUNIT_EXPECT_TRUE(test, seen.out);
+		KUNIT_EXPECT_EQ(test, seen.val, PATTERN);
+		KUNIT_EXPECT_TRUE(test, back);
+		if (k.lazy && k.used && k.unused)
+			break;
+	}
+	KUNIT_EXPECT_TRUE(test, k.lazy);
+	KUNIT_EXPECT_TRUE(test, k.used);
+	KUNIT_EXPECT_TRUE(test, k.unused);
 }
 
 /*
@@ -1826,6 +1906,7 @@ static struct kunit_case asi_cases[] = {
 	KUNIT_CASE(a7_int3_restores),
 	KUNIT_CASE(a7_irq_leaves),
 	KUNIT_CASE(a7_switch),
+	KUNIT_CASE(a7_kernel_thread),
 	KUNIT_CASE(a7_asid_of_another),
 	KUNIT_CASE(a7_ephmap_leaves),
 	KUNIT_CASE(a7_flush_in_restricted),

@@ -478,6 +478,98 @@ static bool test_ipi(void)
 	return ok;
 }
 
+/* A CPU's NMIs, or -1. */
+static long nr_nmis(int cpu)
+{
+	FILE *f = fopen("/proc/interrupts", "re");
+	char *line = NULL, *p, *end, name[16];
+	int column = -1;
+	size_t size = 0;
+	long nr = -1;
+
+	snprintf(name, sizeof(name), "CPU%d", cpu);
+	if (f && getline(&line, &size, f) > 0) {
+		p = strtok(line, "\n ");
+		for (int i = 0; p && column < 0; i++, p = strtok(NULL, "\n "))
+			if (!strcmp(p, name))
+				column = i;
+	}
+	while (column >= 0 && getline(&line, &size, f) > 0) {
+		p = strstr(line, "NMI:");
+		if (!p)
+			continue;
+		p += 4;
+		for (int i = 0; i <= column; i++, p = end)
+			nr = strtol(p, &end, 10);
+		break;
+	}
+	free(line);
+	if (f)
+		fclose(f);
+	return nr;
+}
+
+static bool run_on(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return !sched_setaffinity(0, sizeof(set), &set);
+}
+
+static struct {
+	int cpu;
+	volatile bool end;
+} nmis;
+
+/* The backtrace of all CPUs is made by NMIs to the others. */
+static void *backtraces(void *unused)
+{
+	int fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
+
+	run_on(nmis.cpu);
+	for (int i = 0; i < 4 && write(fd, "l", 1) == 1; i++)
+		usleep(10000);
+	close(fd);
+	nmis.end = true;
+	return NULL;
+}
+
+/* NMIs in user mode, and in system calls. */
+static bool test_nmi(void)
+{
+	int here = sched_getcpu(), other = -1;
+	pid_t pid = getpid();
+	pthread_t thread;
+	cpu_set_t set;
+	bool ok = true;
+	long before;
+
+	sched_getaffinity(0, sizeof(set), &set);
+	for (int cpu = 0; cpu < CPU_SETSIZE && other < 0; cpu++)
+		if (CPU_ISSET(cpu, &set) && cpu != here)
+			other = cpu;
+	before = nr_nmis(here);
+	missing = other < 0 || before < 0 || !run_on(here);
+	if (missing)
+		return false;
+	nmis.cpu = other;
+	nmis.end = false;
+	pthread_create(&thread, NULL, backtraces, NULL);
+	while (ok && !nmis.end)
+		ok = UNCHANGED("mov $100000, %%ecx\n"
+			       "1:\n\t"
+			       "dec %%ecx\n\t"
+			       "jnz 1b") &&
+		     syscall(SYS_getpid) == pid;
+	pthread_join(thread, NULL);
+	/* No sysrq, or no NMIs for it. */
+	missing = ok && nr_nmis(here) == before;
+	sched_setaffinity(0, sizeof(set), &set);
+	return ok;
+}
+
 static bool test_ptrace(void)
 {
 	struct user_regs_struct regs;
@@ -871,6 +963,7 @@ static const struct {
 	{ "A2 read and write of a file", test_file },
 	{ "A7 timer interrupts and signals", test_timer },
 	{ "A7 IPIs, TLB shootdowns", test_ipi },
+	{ "A7 NMIs", test_nmi },
 	{ "A2 A7 ptrace, process_vm_readv, /proc/self/mem", test_ptrace },
 	{ "A7 LDT, also after fork", test_ldt },
 	{ "A2 A7 int $0x80 of 32-bit code in the LDT", test_ldt_code32 },
