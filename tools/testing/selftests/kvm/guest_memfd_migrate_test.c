@@ -146,16 +146,13 @@ static int test_pageblocks(void)
 	struct gm_frames frames;
 	struct gm stock, g;
 	long before, taken;
-	cpu_set_t set;
 
 	/*
 	 * What CPUs have in stock counts as taken already, and may be as much
 	 * as the last test or the boot has freed: take it first, on one CPU,
 	 * and stay on that CPU.
 	 */
-	CPU_ZERO(&set);
-	CPU_SET(0, &set);
-	sched_setaffinity(0, sizeof(set), &set);
+	sm_run_on(0);
 	gm_new(&stock, 1, 4 * nr, gm_guest_strict);
 	gm_allocate(&stock, sm_to);
 	if (gm_cgroup_enter())
@@ -1364,7 +1361,6 @@ static int test_steal_time(void)
 	int nodes[] = { sm_from, sm_to };
 	u64 version = 0;
 	struct ucall uc;
-	cpu_set_t set;
 	struct gm g;
 
 	if (!kvm_cpu_has(X86_FEATURE_KVM_STEAL_TIME))
@@ -1379,9 +1375,7 @@ static int test_steal_time(void)
 		if (!moved_to(&g, nodes[(i + 1) % 2]))
 			return KSFT_FAIL;
 		/* KVM looks when the vCPU is loaded. */
-		CPU_ZERO(&set);
-		CPU_SET(i % 2, &set);
-		sched_setaffinity(0, sizeof(set), &set);
+		sm_run_on(i % 2);
 	}
 	sm_note("version %lu", version);
 	return KSFT_PASS;
@@ -1665,7 +1659,6 @@ static int test_numa_balancing(void)
 	struct secret anon = { .nr = 256 };
 	size_t control, left;
 	char path[128];
-	cpu_set_t set;
 	struct gm g;
 	double end;
 
@@ -1677,9 +1670,7 @@ static int test_numa_balancing(void)
 		sm_write(path, tune[i][1]);
 	}
 	/* All threads on the first node's CPU, all memory on the second. */
-	CPU_ZERO(&set);
-	CPU_SET(0, &set);
-	sched_setaffinity(0, sizeof(set), &set);
+	sm_run_on(0);
 	gm_new(&g, 2, sm_nr / 4, gm_guest_strict);
 	gm_allocate(&g, sm_to);
 	gm_touch(&g);

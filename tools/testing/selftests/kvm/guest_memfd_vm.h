@@ -782,7 +782,7 @@ static inline int gm_run_child(const struct sm_test *t)
 }
 
 /*
- * QEMU 7.2 now and then loses track of a nested guest, once in about a thousand
+ * QEMU 7.2 now and then loses track of a nested guest, once in some thousands of
  * tests on a busy host: it dies of a page fault in its own page tables, without
  * an exit for what KVM has not mapped; or its test has no end. Under QEMU's code
  * generator, and only there, a test gets a second chance, which is to pass many

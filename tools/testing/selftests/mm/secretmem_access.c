@@ -451,7 +451,6 @@ static int test_cached_alias(void)
 {
 	int kcore = open("/proc/kcore", O_RDONLY);
 	struct cached *c;
-	cpu_set_t set;
 	double end;
 	pid_t pid;
 
@@ -464,9 +463,7 @@ static int test_cached_alias(void)
 	if (sm_new(&secret, 64, sm_from))
 		return sm_fail("memfd_secret: %s", strerror(errno));
 	pid = fork();
-	CPU_ZERO(&set);
-	CPU_SET(pid ? 0 : 1, &set);
-	sched_setaffinity(0, sizeof(set), &set);
+	sm_run_on(pid ? 0 : 1);
 	if (!pid) {
 		read_cached(c, kcore);
 		exit(0);
@@ -703,7 +700,6 @@ static int test_window(void)
 	__u64 window = window_base(), offset;
 	int kcore = open("/proc/kcore", O_RDONLY), map = bpf_map(), fd, ret;
 	struct probe probe;
-	cpu_set_t set;
 
 	if (!window)
 		return sm_skip("the window's address is not in the log");
@@ -712,9 +708,7 @@ static int test_window(void)
 	fd = bpf_attach(map, "ephmap_map");
 	if (fd < 0)
 		return sm_skip("BPF program: %s", strerror(-fd));
-	CPU_ZERO(&set);
-	CPU_SET(0, &set);
-	sched_setaffinity(0, sizeof(set), &set);
+	sm_run_on(0);
 	ret = start();
 	if (ret != KSFT_PASS)
 		return ret;

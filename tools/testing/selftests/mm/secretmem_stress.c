@@ -76,11 +76,8 @@ static void *writer(void *arg)
 	unsigned int id = (uintptr_t)arg, state = id + 1;
 	size_t per = region.nr / nr_writers, first = id * per;
 	__u64 *generation = calloc(per, sizeof(*generation));
-	cpu_set_t set;
 
-	CPU_ZERO(&set);
-	CPU_SET(id % get_nprocs_conf(), &set);
-	sched_setaffinity(0, sizeof(set), &set);
+	sm_run_on(id % get_nprocs_conf());
 
 	for (size_t i = 0; i < per; i++) {
 		__u64 *p = sm_page(&region, first + i);

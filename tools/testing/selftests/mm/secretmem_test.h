@@ -84,6 +84,16 @@
 #define SM_NODES		"/sys/devices/system/node/"
 #define SM_MEMORY		"/sys/devices/system/memory/"
 
+/* On this CPU only: the calling thread, and those it makes from here on. */
+static inline void sm_run_on(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
 /* ------------------------------------------------------------------ files */
 
 static inline int sm_write(const char *path, const char *val)

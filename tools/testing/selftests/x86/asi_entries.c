@@ -763,11 +763,7 @@ static bool test_ldt_replaced(void)
 
 static void one_cpu(void)
 {
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(sched_getcpu(), &set);
-	sched_setaffinity(0, sizeof(set), &set);
+	run_on(sched_getcpu());
 }
 
 #define PORT		0x80
