@@ -112,6 +112,13 @@ machine_start() {
 	echo c >"$run/debugger"
 }
 
+# machine_version: the emulator's name and version, which it says on its way to
+# a display that it has not got.
+machine_version() {
+	{ bochs -n -q 'display_library: none' </dev/null 2>&1 || :; } |
+		sed -n 's/^ *\(Bochs\) x86 Emulator \([0-9.]*\).*/\1 \2/p'
+}
+
 # Nothing the guest does ends Bochs.
 machine_is_done() {
 	grep -q '^vm: exit status [0-9]*$\|-\[ end Kernel panic' "$log"

@@ -23,13 +23,13 @@ qemu_nodes() {
 
 # machine_prepare: check the options, set the array emulator.
 machine_prepare() {
-	[[ -n $dry_run ]] || command -v qemu-system-x86_64 >/dev/null ||
-		die 3 "no qemu-system-x86_64 (Debian package: qemu-system-x86)"
+	local qemu
+	qemu=$("$ROOT/scripts/fetch" qemu) || exit 3
 	# Emulated TSCs are one host clock; the kernel's own check of that
 	# takes a host's scheduling for a skew, as that of the timer takes it
 	# for one that does not tick.
 	args+=" tsc=reliable no_timer_check"
-	emulator=(qemu-system-x86_64 -nodefaults -no-user-config -no-reboot
+	emulator=("$qemu" -nodefaults -no-user-config -no-reboot
 		-display none -machine pc
 		-kernel "$image" -initrd "$run/initrd"
 		-append "$args${append:+ $append}"
@@ -64,6 +64,13 @@ machine_start() {
 	make_initrd "$run/initrd"
 	[[ -z $disk ]] || make_disk "$run/disk"
 	[[ -n $shell ]] || mkfifo "$run/monitor.in" "$run/monitor.out"
+}
+
+# machine_version: the emulator's name and version.
+machine_version() {
+	local qemu
+	qemu=$("$ROOT/scripts/fetch" qemu) || exit 3
+	"$qemu" --version | sed -n '1s/ emulator version//p'
 }
 
 # machine_is_done: has a machine that cannot end itself come to its end? QEMU

@@ -7,8 +7,8 @@
  * it was called; event names instructions that change what the TLB holds, as
  * their cost is not their number. One vCPU only.
  *
- * Debian ships no qemu-plugin.h, so what is used of version 1 of the plugin
- * interface is declared here.
+ * Debian ships no qemu-plugin.h, so what is used of version 7 of the plugin
+ * interface (QEMU 11) is declared here.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -23,40 +23,52 @@ struct qemu_plugin_insn;
 enum qemu_plugin_op { QEMU_PLUGIN_INLINE_ADD_U64 };
 enum qemu_plugin_cb_flags { QEMU_PLUGIN_CB_NO_REGS };
 
+/* A member of what each vCPU has an element of. */
+struct qemu_plugin_scoreboard;
+typedef struct {
+	struct qemu_plugin_scoreboard *score;
+	size_t offset;
+} qemu_plugin_u64;
+
 void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id,
-		void (*cb)(qemu_plugin_id_t id, struct qemu_plugin_tb *tb));
-void qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn *insn,
-		enum qemu_plugin_op op, void *ptr, uint64_t imm);
+		void (*cb)(struct qemu_plugin_tb *tb, void *data), void *data);
+void qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(
+		struct qemu_plugin_insn *insn, enum qemu_plugin_op op,
+		qemu_plugin_u64 entry, uint64_t imm);
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn,
 		void (*cb)(unsigned int vcpu, void *data),
 		enum qemu_plugin_cb_flags flags, void *data);
 void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id,
-		void (*cb)(qemu_plugin_id_t id, void *data), void *data);
+		void (*cb)(void *data), void *data);
+struct qemu_plugin_scoreboard *qemu_plugin_scoreboard_new(size_t size);
+void *qemu_plugin_scoreboard_find(struct qemu_plugin_scoreboard *score,
+		unsigned int vcpu);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *
 qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
-const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
-size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
+size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *insn, void *dest,
+		size_t len);
 uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
 
 #define EXPORT __attribute__((visibility("default")))
 
-EXPORT int qemu_plugin_version = 1;
+EXPORT int qemu_plugin_version = 7;
 EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const void *info,
 			       int argc, char **argv);
 
 /* One counter per instruction address; open addressing, never shrinks. */
-#define SLOT_BITS	22
+#define SLOT_BITS	20
 
 struct slot {
 	uint64_t address;
-	uint64_t executed;	/* written by translated code, all the time */
 	uint64_t at_begin;
 	uint64_t counted;
 	const char *event;
 };
 
 static struct slot *slots;
+/* The counters themselves: translated code writes them, all the time. */
+static struct qemu_plugin_scoreboard *executed;
 static const char *out;
 
 static struct slot *slot_of(uint64_t address)
@@ -76,42 +88,39 @@ static struct slot *slot_of(uint64_t address)
 
 static void begin(unsigned int vcpu, void *data)
 {
+	uint64_t *now = qemu_plugin_scoreboard_find(executed, vcpu);
 	size_t i;
 
-	(void)vcpu;
 	(void)data;
 	for (i = 0; i < 1UL << SLOT_BITS; i++)
-		slots[i].at_begin = slots[i].executed;
+		slots[i].at_begin = now[i];
 }
 
 static void end(unsigned int vcpu, void *data)
 {
+	uint64_t *now = qemu_plugin_scoreboard_find(executed, vcpu);
 	size_t i;
 
-	(void)vcpu;
 	(void)data;
 	for (i = 0; i < 1UL << SLOT_BITS; i++)
-		slots[i].counted += slots[i].executed - slots[i].at_begin;
+		slots[i].counted += now[i] - slots[i].at_begin;
 }
 
 /* nopl disp32(%rax): what profile_begin() and profile_end() execute. */
-static uint32_t marker(const struct qemu_plugin_insn *insn)
+static uint32_t marker(const unsigned char *code, size_t size)
 {
-	const unsigned char *code = qemu_plugin_insn_data(insn);
 	uint32_t displacement;
 
-	if (qemu_plugin_insn_size(insn) != 7 ||
-	    memcmp(code, "\x0f\x1f\x80", 3))
+	if (size != 7 || memcmp(code, "\x0f\x1f\x80", 3))
 		return 0;
 	memcpy(&displacement, code + 3, sizeof(displacement));
 	return displacement;
 }
 
 /* What flushes: cr3 (or a switch of address spaces), invlpg, invpcid; or "-". */
-static const char *event_of(const struct qemu_plugin_insn *insn)
+static const char *event_of(const unsigned char *code, size_t size)
 {
-	const unsigned char *code = qemu_plugin_insn_data(insn);
-	const unsigned char *end = code + qemu_plugin_insn_size(insn);
+	const unsigned char *end = code + size;
 
 	/* Operand size and REX prefixes. */
 	while (code < end && (*code == 0x66 || (*code & 0xf0) == 0x40))
@@ -129,19 +138,24 @@ static const char *event_of(const struct qemu_plugin_insn *insn)
 	return "-";
 }
 
-static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+static void translate(struct qemu_plugin_tb *tb, void *data)
 {
 	size_t i;
 
-	(void)id;
+	(void)data;
 	for (i = 0; i < qemu_plugin_tb_n_insns(tb); i++) {
 		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
 		struct slot *slot = slot_of(qemu_plugin_insn_vaddr(insn));
-		uint32_t which = marker(insn);
+		qemu_plugin_u64 counter = {
+			executed, (slot - slots) * sizeof(uint64_t)
+		};
+		unsigned char code[16];
+		size_t size = qemu_plugin_insn_data(insn, code, sizeof(code));
+		uint32_t which = marker(code, size);
 
-		slot->event = event_of(insn);
-		qemu_plugin_register_vcpu_insn_exec_inline(insn,
-			QEMU_PLUGIN_INLINE_ADD_U64, &slot->executed, 1);
+		slot->event = event_of(code, size);
+		qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(insn,
+			QEMU_PLUGIN_INLINE_ADD_U64, counter, 1);
 		if (which == 0x45500001 || which == 0x45500002)
 			qemu_plugin_register_vcpu_insn_exec_cb(insn,
 				which == 0x45500001 ? begin : end,
@@ -149,12 +163,11 @@ static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 	}
 }
 
-static void write_out(qemu_plugin_id_t id, void *data)
+static void write_out(void *data)
 {
 	FILE *file = fopen(out, "w");
 	size_t i;
 
-	(void)id;
 	(void)data;
 	if (!file) {
 		perror(out);
@@ -178,9 +191,10 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const void *info,
 	}
 	out = strdup(argv[0] + 4);
 	slots = calloc(1UL << SLOT_BITS, sizeof(*slots));
-	if (!out || !slots)
+	executed = qemu_plugin_scoreboard_new(sizeof(uint64_t) << SLOT_BITS);
+	if (!out || !slots || !executed)
 		return 1;
-	qemu_plugin_register_vcpu_tb_trans_cb(id, translate);
+	qemu_plugin_register_vcpu_tb_trans_cb(id, translate, NULL);
 	qemu_plugin_register_atexit_cb(id, write_out, NULL);
 	return 0;
 }
