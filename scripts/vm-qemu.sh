@@ -8,8 +8,8 @@ machine_mem=2G
 qemu_nodes() {
 	local node first last cpu_list share
 	share=$(($(megabytes "$mem") / nodes))
-	# One socket per CPU: a CPU package may not span nodes.
-	emulator+=(-smp "$cpus,sockets=$cpus"
+	# One socket per core: a CPU package may not span nodes.
+	emulator+=(-smp "$cpus,sockets=$((cpus / threads)),threads=$threads"
 		-m "$((share * nodes))M${slots:+,slots=$slots}${maxmem:+,maxmem=$maxmem}")
 	for ((node = 0; node < nodes; node++)); do
 		first=$((node * cpus / nodes))
