@@ -4,23 +4,28 @@
 # fio's IOPS, how long it took a call, and what the kernel counted, without what
 # it takes fio to begin and to end. In the guest, with scripts/vm --program fio.
 #
-# usage: bench-fio.sh DIR JOB JOBS IOS REPEAT
+# usage: bench-fio.sh DIR JOB JOBS IOS REPEAT [THREAD]
 #
 #   DIR     on the file system
 #   JOB     a job file in /files, without .fio
-#   JOBS    processes, each with a file of its own
+#   JOBS    processes (or threads), each with a file of its own
 #   IOS     reads or writes, of each process
 #   REPEAT  how often; no counters if it is more than once
+#   THREAD  1: threads of one process (0)
 set -eu
-dir=$1 job=$2 jobs=$3 ios=$4 repeat=$5
+dir=$1 job=$2 jobs=$3 ios=$4 repeat=$5 thread=${6:-0}
 few=64
+# Of threads the first are done before the last begin: what is not shared by then
+# should not count.
+[ "$thread" = 0 ] || few=8
 stats=/sys/kernel/debug/asi/stats
 
 # Files that are in the page cache as readahead puts them there, and nothing to
 # be written back in between.
 make_files() {
-	mkdir "$dir"
-	DIR=$dir fio --minimal --numjobs=2 --create_only=1 "/files/$job.fio" >/dev/null
+	mkdir -p "$dir"
+	DIR=$dir fio --minimal --numjobs="$((jobs > 2 ? jobs : 2))" \
+		--create_only=1 "/files/$job.fio" >/dev/null
 	sync
 	echo 1 >/proc/sys/vm/drop_caches
 	cat "$dir"/* "$dir"/* >/dev/null
@@ -29,17 +34,20 @@ make_files() {
 
 # run IOS: fio's line of results.
 run() {
-	DIR=$dir fio --minimal --numjobs="$jobs" --number_ios="$1" --io_size=1g \
-		"/files/$job.fio" | grep '^3;'
+	DIR=$dir fio --minimal --numjobs="$jobs" --thread="$thread" \
+		--number_ios="$1" --io_size=1g "/files/$job.fio" | grep '^3;'
 }
 
 counters() {
 	[ ! -e $stats ] || cat $stats
 	grep ephmap_ /proc/vmstat
 	grep ctxt /proc/stat
+	# On all CPUs: flushes that another one asked for, by an IPI.
+	awk '$1 == "TLB:" { for (i = 2; $i ~ /^[0-9]+$/; i++) n += $i }
+		END { print "tlb_ipis", n + 0 }' /proc/interrupts
 }
 
-[ -d "$dir" ] || make_files
+[ -e "$dir/file.$((jobs - 1))" ] || make_files
 if [ "$repeat" = 1 ]; then
 	counters >/tmp/0
 	run $few >/dev/null
