@@ -6,7 +6,7 @@ machine_mem=2G
 
 # qemu_nodes: the machine's memory and CPUs, split over the nodes.
 qemu_nodes() {
-	local node first last cpu_list share
+	local node first last cpu_list share more
 	share=$(($(megabytes "$mem") / nodes))
 	# One socket per core: a CPU package may not span nodes.
 	emulator+=(-smp "$cpus,sockets=$((cpus / threads)),threads=$threads"
@@ -14,10 +14,28 @@ qemu_nodes() {
 	for ((node = 0; node < nodes; node++)); do
 		first=$((node * cpus / nodes))
 		last=$(((node + 1) * cpus / nodes - 1))
+		more=
+		if [[ -n $tiers ]]; then
+			first=0
+			last=$((node ? -1 : cpus - 1))
+			more=,initiator=0
+		fi
 		cpu_list=
 		[[ $first -gt $last ]] || cpu_list=",cpus=$first-$last"
 		emulator+=(-object "memory-backend-ram,id=ram$node,size=${share}M"
-			-numa "node,nodeid=$node,memdev=ram$node$cpu_list")
+			-numa "node,nodeid=$node,memdev=ram$node$cpu_list$more")
+	done
+	[[ -z $tiers ]] || qemu_tiers
+}
+
+# qemu_tiers: say by an ACPI table, the HMAT, what memory is slow.
+qemu_tiers() {
+	local node of
+	emulator+=(-machine hmat=on)
+	for ((node = 0; node < nodes; node++)); do
+		of="hmat-lb,initiator=0,target=$node,hierarchy=memory"
+		emulator+=(-numa "$of,data-type=access-latency,latency=$((node ? 400 : 80))"
+			-numa "$of,data-type=access-bandwidth,bandwidth=$((node ? 2 : 20))G")
 	done
 }
 
