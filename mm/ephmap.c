@@ -13,8 +13,11 @@
  *   and on no other CPU ever.
  * - A private session may be opened in a local one, not the reverse: what the
  *   local one has mapped is out of reach until the private one ends.
- * - From begin to end preemption and page faults are off. Nothing is allocated
- *   and nothing sleeps.
+ * - From begin to end preemption, softirqs and page faults are off. Nothing is
+ *   allocated and nothing sleeps. What runs in between on this CPU is the
+ *   caller, hard interrupts and NMIs, none of which opens a session: softirqs
+ *   that an interrupt raises run when the outermost session has ended, with
+ *   nothing mapped and the previous mm loaded.
  */
 #define pr_fmt(fmt) "ephmap: " fmt
 
@@ -178,13 +181,13 @@ static __always_inline int __ephmap_begin(struct ephmap_session *session,
 	int err;
 
 	for (;;) {
-		preempt_disable();
+		ephmap_pin();
 		pagefault_disable();
 		err = ephmap_enter(session, scope);
 		if (likely(!err))
 			return 0;
 		pagefault_enable();
-		preempt_enable();
+		ephmap_unpin();
 		if (scope != EPHMAP_LOCAL || err != -EAGAIN)
 			return err;
 		err = ephmap_add_local();
@@ -198,16 +201,16 @@ static __always_inline int __ephmap_begin(struct ephmap_session *session,
  * @session: The caller's, on its stack; filled in.
  * @scope: Whose page tables to use.
  *
- * Until ephmap_end() the caller stays on this CPU and must not sleep. User
- * addresses do not work in the private scope; in the local one they do, with
- * page faults disabled. Sessions nest up to EPHMAP_MAX_DEPTH and end in the
- * reverse order.
+ * Until ephmap_end() the caller stays on this CPU and must not sleep, and no
+ * softirq runs on it. User addresses do not work in the private scope; in the
+ * local one they do, with page faults disabled. Sessions nest up to
+ * EPHMAP_MAX_DEPTH and end in the reverse order.
  *
  * The page tables of a local window are allocated when a CPU first needs it in
  * an mm, before anything else happens, without sleeping.
  *
- * Context: Task context with interrupts on. Returns with preemption and page
- *          faults disabled when it returns 0, else without effect.
+ * Context: Task context with interrupts on. Returns with preemption, softirqs
+ *          and page faults disabled when it returns 0, else without effect.
  * Return:
  * * 0 - the session is open; in the private scope it cannot fail for another
  *   reason than these:
@@ -365,7 +368,7 @@ static __always_inline void __ephmap_end(struct ephmap_session *session,
 	__count_vm_events(EPHMAP_FLUSHES, flushed);
 	trace_ephmap_unmap(nr);
 	pagefault_enable();
-	preempt_enable();
+	ephmap_unpin();
 }
 
 /**
@@ -377,8 +380,11 @@ static __always_inline void __ephmap_end(struct ephmap_session *session,
  * sent. Other CPUs that run threads of current's process may have that of a
  * local one: they are flushed, too.
  *
- * Context: Inside the session; returns with preemption and page faults as they
- *          were before ephmap_begin().
+ * Softirqs that were raised meanwhile run at the end of the outermost session,
+ * unless the caller had them disabled before.
+ *
+ * Context: Inside the session, interrupts on; returns with preemption, softirqs
+ *          and page faults as they were before ephmap_begin().
  */
 void ephmap_end(struct ephmap_session *session)
 {

@@ -6,9 +6,12 @@
 #ifndef _MM_EPHMAP_H
 #define _MM_EPHMAP_H
 
+#include <linux/bottom_half.h>
 #include <linux/ephmap.h>
+#include <linux/interrupt.h>
 #include <linux/percpu.h>
 #include <linux/pgtable.h>
+#include <linux/preempt.h>
 #include <linux/uaccess.h>
 #include <linux/vmstat.h>
 
@@ -55,6 +58,45 @@ struct ephmap_cpu {
 };
 
 DECLARE_PER_CPU(struct ephmap_cpu, ephmap_cpus);
+
+/*
+ * Stay on this CPU and keep softirqs off it, from begin to end of a session. An
+ * interrupt that arrives in between would otherwise run softirqs on its way out,
+ * for up to 2 ms, with the pages mapped and another mm loaded than they expect.
+ * It is one addition to preempt_count, which turns off preemption as well.
+ *
+ * On PREEMPT_RT softirqs run in threads only: preemption is what has to be off.
+ * There local_bh_disable() does not do that, and may sleep.
+ */
+static __always_inline void ephmap_pin(void)
+{
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		preempt_disable();
+	else
+		local_bh_disable();
+}
+
+/*
+ * Run the softirqs that are pending, unless they were off before: with interrupts
+ * on, as local_bh_enable(). It is that, without the call and its checks: some
+ * callers count each instruction.
+ */
+static __always_inline void ephmap_unpin(void)
+{
+	if (IS_ENABLED(CONFIG_PREEMPT_RT)) {
+		preempt_enable();
+	} else if (IS_ENABLED(CONFIG_TRACE_IRQFLAGS)) {
+		local_bh_enable();
+	} else {
+		/* As there: first off, then look, and preemption off meanwhile. */
+		barrier();
+		__preempt_count_sub(SOFTIRQ_DISABLE_OFFSET - 1);
+		if (unlikely(local_softirq_pending()))
+			do_softirq();
+		preempt_count_dec();
+		preempt_check_resched();
+	}
+}
 
 /* For __ephmap_check_free(). */
 static inline void ephmap_note_pfns(struct ephmap_cpu *cpu, unsigned long pfn,
@@ -127,8 +169,8 @@ bool ephmap_local_prepare(void);
  * inlined, with a number of pages that the compiler knows if possible. It does
  * not nest, and is for restricted address spaces only.
  *
- * Context: Task context with interrupts on. Returns with preemption and page
- *          faults disabled when it returns true, else without effect.
+ * Context: Task context with interrupts on. Returns with preemption, softirqs
+ *          and page faults disabled when it returns true, else without effect.
  * Return: whether the session is open. If not, ephmap_local_prepare() may help.
  */
 static __always_inline bool ephmap_local_begin(struct ephmap_local *session)
@@ -136,13 +178,13 @@ static __always_inline bool ephmap_local_begin(struct ephmap_local *session)
 	struct mm_struct *mm = current->mm;
 	struct ephmap_cpu *cpu;
 
-	preempt_disable();
+	ephmap_pin();
 	pagefault_disable();
 	cpu = this_cpu_ptr(&ephmap_cpus);
 	if (unlikely(!arch_ephmap_is_restricted() || cpu->depth || !mm ||
 		     cpu->local_id != arch_ephmap_mm_id(mm))) {
 		pagefault_enable();
-		preempt_enable();
+		ephmap_unpin();
 		return false;
 	}
 	cpu->depth = 1;
@@ -183,8 +225,8 @@ static __always_inline void *ephmap_local_map(struct ephmap_local *session,
  *
  * As ephmap_end() does it in the local scope.
  *
- * Context: Inside the session; returns with preemption and page faults as they
- *          were before ephmap_local_begin().
+ * Context: Inside the session, interrupts on; returns with preemption, softirqs
+ *          and page faults as they were before ephmap_local_begin().
  */
 static __always_inline void ephmap_local_end(struct ephmap_local *session)
 {
@@ -198,7 +240,7 @@ static __always_inline void ephmap_local_end(struct ephmap_local *session)
 	__count_vm_events(EPHMAP_FLUSHES, session->nr);
 	trace_ephmap_unmap(session->nr);
 	pagefault_enable();
-	preempt_enable();
+	ephmap_unpin();
 }
 #endif /* CONFIG_EPHMAP_LOCAL */
 

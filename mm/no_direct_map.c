@@ -10,12 +10,22 @@
 #include <linux/ephmap.h>
 #include <linux/export.h>
 #include <linux/fault-inject.h>
+#include <linux/fdtable.h>
 #include <linux/highmem.h>
+#include <linux/memory.h>
 #include <linux/mmdebug.h>
 #include <linux/no_direct_map.h>
+#include <linux/oom.h>
 #include <linux/page-flags.h>
+#include <linux/pid_namespace.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/seq_buf.h>
 #include <linux/set_memory.h>
+#include <linux/string_choices.h>
 #include <linux/vmstat.h>
+#include <linux/xarray.h>
 
 #include <asm/tlbflush.h>
 
@@ -64,42 +74,185 @@ late_initcall(fail_no_direct_map_debugfs);
 
 /* === The files ============================================================ */
 
-/* Files that must not be written to a hibernation image. */
-static atomic_t no_direct_map_files;
+/* Files that have, or may have, a folio: hibernation would write it to disk. */
+static atomic_long_t no_direct_map_files;
 
-/**
- * no_direct_map_file_created() - a file exists that hibernation would leak
- *
- * For an owner that has no count of its own to refuse hibernation by.
- *
- * Context: Any, before the file has a folio.
+/*
+ * Counted before the mark is there to be seen: whoever finds it may rely on the
+ * count.
  */
-void no_direct_map_file_created(void)
+void __no_direct_map_file_used(struct address_space *mapping)
 {
-	atomic_inc(&no_direct_map_files);
+	atomic_long_inc(&no_direct_map_files);
+	if (test_and_set_bit(AS_NO_DIRECT_MAP_USED, &mapping->flags))
+		atomic_long_dec(&no_direct_map_files);
 }
-EXPORT_SYMBOL_FOR_MODULES(no_direct_map_file_created, "kvm");
+EXPORT_SYMBOL_FOR_MODULES(__no_direct_map_file_used, "kvm");
 
 /**
- * no_direct_map_file_gone() - undo no_direct_map_file_created()
+ * no_direct_map_file_gone() - a file with AS_NO_DIRECT_MAP is gone
+ * @mapping: The file's mapping, with or without no_direct_map_file_used().
  *
- * Context: Any, after the last folio of the file is zeroed.
+ * Context: Any, when the last folio of the file has left the page cache, and
+ *          was zeroed.
  */
-void no_direct_map_file_gone(void)
+void no_direct_map_file_gone(struct address_space *mapping)
 {
-	atomic_dec(&no_direct_map_files);
+	if (test_and_clear_bit(AS_NO_DIRECT_MAP_USED, &mapping->flags))
+		atomic_long_dec(&no_direct_map_files);
 }
 EXPORT_SYMBOL_FOR_MODULES(no_direct_map_file_gone, "kvm");
 
 /**
- * no_direct_map_active() - whether there are files that hibernation would leak
+ * no_direct_map_nr_files() - how many files hibernation would leak
  *
  * Context: Any.
- * Return: true between no_direct_map_file_created() and _gone() of any file.
+ * Return: the number of files between no_direct_map_file_used() and _gone().
  */
-bool no_direct_map_active(void)
+unsigned long no_direct_map_nr_files(void)
 {
-	return atomic_read(&no_direct_map_files);
+	return atomic_long_read(&no_direct_map_files);
+}
+
+/* === The holders ========================================================== */
+
+struct no_direct_map_holder {
+	struct xarray	seen;	/* by mapping: the process that was seen last */
+	pid_t		tgid;
+	const char	*type;	/* of the process' files, if all have the same */
+	unsigned long	files;	/* of the process */
+	unsigned long	pages;	/* in these */
+	unsigned long	named;	/* files of all processes so far */
+};
+
+/* Under spinlocks. A process may hold a file more than once. */
+static void holder_add(struct no_direct_map_holder *holder, struct file *file)
+{
+	struct address_space *mapping = file->f_mapping;
+	void *self = xa_mk_value(holder->tgid), *seen;
+	const char *type;
+
+	if (!test_bit(AS_NO_DIRECT_MAP_USED, &mapping->flags))
+		return;
+	seen = xa_store(&holder->seen, (unsigned long)mapping, self,
+			GFP_ATOMIC);
+	if (seen == self)
+		return;
+	if (!seen)
+		holder->named++;
+	type = mapping->host->i_sb->s_type->name;
+	holder->type = !holder->files || holder->type == type ? type : NULL;
+	holder->files++;
+	holder->pages += mapping->nrpages;
+}
+
+static int holder_add_fd(const void *holder, struct file *file, unsigned int fd)
+{
+	holder_add((struct no_direct_map_holder *)holder, file);
+	return 0;
+}
+
+/* Threads share their files, but need not. */
+static void holder_add_files(struct no_direct_map_holder *holder,
+			     struct task_struct *process)
+{
+	struct files_struct *last = NULL;
+	struct task_struct *thread;
+
+	guard(rcu)();
+	for_each_thread(process, thread) {
+		guard(task_lock)(thread);
+		if (thread->files && thread->files != last)
+			iterate_fd(thread->files, 0, holder_add_fd, holder);
+		last = thread->files;
+	}
+}
+
+/*
+ * Do not wait for the lock: tasks may be frozen, and one of them may keep a
+ * writer waiting.
+ */
+static void holder_add_mappings(struct no_direct_map_holder *holder,
+				struct task_struct *process)
+{
+	struct vm_area_struct *vma;
+	struct task_struct *thread;
+	struct mm_struct *mm;
+
+	thread = find_lock_task_mm(process);
+	if (!thread)
+		return;
+	mm = thread->mm;
+	mmget(mm);
+	task_unlock(thread);
+
+	if (mmap_read_trylock(mm)) {
+		VMA_ITERATOR(vmi, mm, 0);
+
+		for_each_vma(vmi, vma) {
+			if (vma->vm_file)
+				holder_add(holder, vma->vm_file);
+		}
+		mmap_read_unlock(mm);
+	}
+	mmput(mm);
+}
+
+/* The next process from @nr on that is not a kernel thread, referenced. */
+static struct task_struct *next_process(pid_t nr)
+{
+	struct task_struct *process;
+	struct pid *pid;
+
+	guard(rcu)();
+	while ((pid = find_ge_pid(nr, &init_pid_ns))) {
+		process = pid_task(pid, PIDTYPE_TGID);
+		if (process && !(process->flags & PF_KTHREAD))
+			return get_task_struct(process);
+		nr = pid_nr(pid) + 1;
+	}
+	return NULL;
+}
+
+/**
+ * no_direct_map_describe() - name the processes that keep hibernation away
+ * @line: Where to, without a newline.
+ *
+ * A process holds a file by a descriptor or by a mapping. Files may also be
+ * held otherwise, such as by a message that was not received yet: it is said how
+ * many nobody was found for. Processes come and go meanwhile.
+ *
+ * Context: Process context, may sleep.
+ */
+void no_direct_map_describe(struct seq_buf *line)
+{
+	unsigned long files = no_direct_map_nr_files();
+	struct no_direct_map_holder holder = {};
+	struct task_struct *process;
+
+	xa_init(&holder.seen);
+	seq_buf_printf(line, "%lu file%s of memory without a direct map", files,
+		       str_plural(files));
+	while ((process = next_process(holder.tgid + 1))) {
+		holder.tgid = task_tgid_nr(process);
+		holder.files = 0;
+		holder.pages = 0;
+		holder_add_files(&holder, process);
+		holder_add_mappings(&holder, process);
+		if (holder.files)
+			seq_buf_printf(line, ", %s[%d] has %lu page%s%s%s in %lu file%s",
+				       process->comm, holder.tgid,
+				       holder.pages, str_plural(holder.pages),
+				       holder.type ? " of " : "",
+				       holder.type ?: "", holder.files,
+				       str_plural(holder.files));
+		put_task_struct(process);
+		cond_resched();
+	}
+	if (holder.named < files)
+		seq_buf_printf(line, ", %lu held by no process that can be named",
+			       files - holder.named);
+	xa_destroy(&holder.seen);
 }
 
 /* === The alias ============================================================ */
@@ -321,8 +474,10 @@ static __always_inline void direct_map_restore(struct folio *folio,
 		node_stat_mod_folio(folio, NR_NO_DIRECT_MAP, -(long)nr);
 	else
 		dec_node_page_state(folio_page(folio, 0), NR_NO_DIRECT_MAP);
-	if (unlikely(err == -EHWPOISON))
+	if (unlikely(err == -EHWPOISON)) {
+		memblk_set_poisoned_secret(folio_pfn(folio));
 		return;
+	}
 
 	/* Its page tables were split when it was zapped: this cannot fail. */
 	WARN_ON_ONCE(direct_map_set(folio, nr, true));

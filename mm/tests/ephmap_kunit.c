@@ -22,9 +22,11 @@
 #include <linux/mman.h>
 #include <linux/moduleparam.h>
 #include <linux/no_direct_map.h>
+#include <linux/pagemap.h>
 #include <linux/random.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
+#include <linux/set_memory.h>
 #include <linux/syscore_ops.h>
 #include <linux/uaccess.h>
 #include <linux/vmstat.h>
@@ -301,6 +303,29 @@ static void e3_no_page_allocation_no_failure(struct kunit *test)
 	KUNIT_EXPECT_LT(test, allocating, 100);
 }
 
+/*
+ * What is allocated for each possible CPU in each CPU's mm grows with the square
+ * of their number. These are all the members that mm_alloc() allocates so.
+ */
+static void e3_private_mm_has_no_percpu_memory(struct kunit *test)
+{
+	unsigned int i;
+	int cpu;
+
+	for_each_online_cpu(cpu) {
+		struct mm_struct *mm = per_cpu_ptr(&ephmap_cpus, cpu)->mm;
+
+		for (i = 0; i < NR_MM_COUNTERS; i++)
+			KUNIT_EXPECT_NULL(test, mm->rss_stat[i].counters);
+#ifdef CONFIG_SCHED_MM_CID
+		KUNIT_EXPECT_NULL(test, mm->mm_cid.pcpu);
+#endif
+#ifdef CONFIG_SCHED_CACHE
+		KUNIT_EXPECT_NULL(test, mm->sched_cache_grp);
+#endif
+	}
+}
+
 static void e4_unreachable_from_others(struct kunit *test)
 {
 	struct page *page = test_page(test);
@@ -512,6 +537,86 @@ static void e8_interrupt_inside_a_session(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, probe.begin, -EPERM);
 	KUNIT_EXPECT_EQ(test, probe.word, 0x1234);
 	KUNIT_EXPECT_EQ(test, word, 0x1234);
+}
+
+static unsigned int mapped_here(void)
+{
+	return mapped_in_window(this_cpu_ptr(&ephmap_cpus));
+}
+
+/*
+ * What an interrupt raises in a session runs when the outermost one has ended:
+ * nothing is mapped, and the private mm is not loaded.
+ */
+static void e8_softirq_waits_for_the_end(struct kunit *test)
+{
+	unsigned int alone, in_outer, in_inner, inner_ended, outer_ended;
+	struct page *page = test_page(test);
+	struct ephmap_session outer, inner;
+	struct softirq_probe probe;
+	struct mm_struct *mm;
+
+	if (!softirqs_follow_interrupts())
+		kunit_skip(test, "softirqs run in threads");
+
+	/* The test does see one that does not wait. */
+	softirq_probe_init(&probe, mapped_here);
+	preempt_disable();
+	alone = softirq_probe_raise(&probe);
+	preempt_enable();
+	tasklet_kill(&probe.tasklet);
+	KUNIT_EXPECT_EQ(test, alone, 1);
+
+	softirq_probe_init(&probe, mapped_here);
+	begin(test, &outer);
+	mm = this_cpu_ptr(&ephmap_cpus)->prev_mm;
+	ephmap_map_page(&outer, page, EPHMAP_RO);
+	in_outer = softirq_probe_raise(&probe);
+	begin(test, &inner);
+	ephmap_map_page(&inner, page, EPHMAP_RO);
+	in_inner = softirq_probe_raise(&probe);
+	ephmap_end(&inner);
+	inner_ended = READ_ONCE(probe.runs);
+	ephmap_end(&outer);
+	outer_ended = READ_ONCE(probe.runs);
+	tasklet_kill(&probe.tasklet);
+
+	KUNIT_EXPECT_EQ(test, in_outer, 0);
+	KUNIT_EXPECT_EQ(test, in_inner, 0);
+	KUNIT_EXPECT_EQ(test, inner_ended, 0);
+	KUNIT_EXPECT_EQ(test, outer_ended, 1);
+	KUNIT_EXPECT_EQ(test, probe.depth, 0);
+	KUNIT_EXPECT_EQ(test, probe.seen, 0);
+	KUNIT_EXPECT_PTR_EQ(test, probe.mm, mm);
+	KUNIT_EXPECT_EQ(test, preempt_count(), 0);
+}
+
+/* The end of a session does not turn on what was off when it began. */
+static void e8_softirqs_stay_off(struct kunit *test)
+{
+	unsigned int in_session, ended, enabled;
+	struct ephmap_session session;
+	struct softirq_probe probe;
+	int err;
+
+	if (!softirqs_follow_interrupts())
+		kunit_skip(test, "softirqs run in threads");
+	softirq_probe_init(&probe, mapped_here);
+	local_bh_disable();
+	err = ephmap_begin(&session, EPHMAP_PRIVATE);
+	in_session = softirq_probe_raise(&probe);
+	if (!err)
+		ephmap_end(&session);
+	ended = READ_ONCE(probe.runs);
+	local_bh_enable();
+	enabled = READ_ONCE(probe.runs);
+	tasklet_kill(&probe.tasklet);
+
+	KUNIT_EXPECT_EQ(test, err, 0);
+	KUNIT_EXPECT_EQ(test, in_session, 0);
+	KUNIT_EXPECT_EQ(test, ended, 0);
+	KUNIT_EXPECT_EQ(test, enabled, 1);
+	KUNIT_EXPECT_EQ(test, preempt_count(), 0);
 }
 
 /* What perf's user callchains and BPF ask before they read user memory. */
@@ -771,7 +876,95 @@ static void m9_restored_alias_is_global(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, pte_flags(*pte) & _PAGE_GLOBAL,
 			pgprot_val(PAGE_KERNEL) & _PAGE_GLOBAL);
 }
+
+static pteval_t alias_flags(unsigned long addr)
+{
+	unsigned int level;
+	pteval_t flags = pte_flags(*lookup_address(addr, &level));
+
+	return level == PG_LEVEL_4K ? flags : flags & ~_PAGE_PSE;
+}
+
+/*
+ * Every flag is, by each pair of calls that removes an alias and gives it back.
+ * PAGE_KERNEL is what it was at boot: the page may have been through this before.
+ */
+static void m9_restored_alias_is_as_before(struct kunit *test)
+{
+	const pteval_t boot = pgprot_val(PAGE_KERNEL) & PTE_FLAGS_MASK;
+	struct folio *folio = test_folio(test, 0);
+	unsigned long addr = (unsigned long)folio_address(folio);
+	pteval_t before, zapped;
+
+	before = alias_flags(addr);
+	KUNIT_ASSERT_EQ(test, 0, folio_zap_direct_map(folio));
+	zapped = alias_flags(addr);
+	folio_restore_direct_map(folio);
+	KUNIT_EXPECT_FALSE(test, zapped & (_PAGE_PRESENT | _PAGE_PROTNONE));
+	KUNIT_EXPECT_EQ(test, alias_flags(addr), boot);
+	/* What was the kernel image's, and read-only once, may lack this. */
+	KUNIT_EXPECT_EQ(test, alias_flags(addr), before | _PAGE_DIRTY);
+
+	/* What is done to a poisoned page, and when it is unpoisoned. */
+	KUNIT_ASSERT_EQ(test, 0, set_memory_np(addr, 1));
+	zapped = alias_flags(addr);
+	KUNIT_EXPECT_EQ(test, 0, set_memory_p(addr, 1));
+	KUNIT_EXPECT_FALSE(test, zapped & (_PAGE_PRESENT | _PAGE_PROTNONE));
+	KUNIT_EXPECT_EQ(test, alias_flags(addr), boot);
+}
 #endif
+
+/* How many pages GUP-fast gets of a page of @folio in user memory; or an error. */
+static int gup_fast(struct kunit *test, struct folio *folio)
+{
+	struct page *page = folio_page(folio, folio_nr_pages(folio) - 1), *got;
+	struct vm_area_struct *vma;
+	unsigned long addr;
+	int nr;
+
+	addr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ,
+			     MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	if (!addr)
+		return -ENOMEM;
+	mmap_write_lock(current->mm);
+	vma = vma_lookup(current->mm, addr);
+	nr = vma ? vm_insert_page(vma, addr, page) : -EFAULT;
+	mmap_write_unlock(current->mm);
+	if (nr)
+		return nr;
+	nr = get_user_pages_fast_only(addr, 1, 0, &got);
+	if (nr == 1)
+		put_page(got);
+	vm_munmap(addr, PAGE_SIZE);
+	return nr;
+}
+
+/* GUP-fast sees no VMA: the folio has to tell it, whatever its order is. */
+static void m18_gup_fast_refuses_any_order(struct kunit *test)
+{
+	struct address_space *mapping;
+	unsigned int order;
+
+	mapping = kunit_kzalloc(test, sizeof(*mapping), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, mapping);
+	address_space_init_once(mapping);
+
+	for (order = 0; order < 4; order++) {
+		struct folio *folio = test_folio(test, order);
+		int with, without;
+
+		folio->mapping = mapping;
+		clear_bit(AS_NO_DIRECT_MAP, &mapping->flags);
+		with = gup_fast(test, folio);
+		mapping_set_no_direct_map(mapping);
+		without = gup_fast(test, folio);
+		/* It is freed as a page of no file. */
+		folio->mapping = NULL;
+
+		KUNIT_EXPECT_EQ_MSG(test, with, 1, "order %u", order);
+		KUNIT_EXPECT_EQ_MSG(test, without, 0, "order %u", order);
+	}
+}
 
 /* All lose their alias, with one shootdown, or none does. */
 static void m15_zap_many(struct kunit *test)
@@ -1211,6 +1404,7 @@ static struct kunit_case ephmap_cases[] = {
 	KUNIT_CASE(e1_addresses_fault_after_end),
 	KUNIT_CASE(e2_protections),
 	KUNIT_CASE(e3_no_page_allocation_no_failure),
+	KUNIT_CASE(e3_private_mm_has_no_percpu_memory),
 	KUNIT_CASE(e4_unreachable_from_others),
 	KUNIT_CASE(e6_stopped_in_a_session),
 	KUNIT_CASE_SLOW(e6_cpu_hotplug_running),
@@ -1221,6 +1415,8 @@ static struct kunit_case ephmap_cases[] = {
 	KUNIT_CASE(e7_irq_and_nmi_are_refused),
 	KUNIT_CASE(e7_no_local_scope_without_an_mm),
 	KUNIT_CASE(e8_interrupt_inside_a_session),
+	KUNIT_CASE(e8_softirq_waits_for_the_end),
+	KUNIT_CASE(e8_softirqs_stay_off),
 	KUNIT_CASE(e8_no_user_reads_through_the_private_mm),
 	KUNIT_CASE(e8_no_probe_reads_the_window),
 	KUNIT_CASE(e9_poisoned_or_absent_is_refused),
@@ -1229,9 +1425,11 @@ static struct kunit_case ephmap_cases[] = {
 	KUNIT_CASE(write_folio),
 #ifdef CONFIG_X86_64
 	KUNIT_CASE(m9_restored_alias_is_global),
+	KUNIT_CASE(m9_restored_alias_is_as_before),
 #endif
 	KUNIT_CASE(m10_restore_many),
 	KUNIT_CASE(m15_zap_many),
+	KUNIT_CASE(m18_gup_fast_refuses_any_order),
 	KUNIT_CASE(m12_exception_in_the_copy),
 	KUNIT_CASE(free_while_mapped_is_loud),
 	KUNIT_CASE(all_cpus_at_once),

@@ -37,21 +37,25 @@
 #include <linux/init.h>
 #include <linux/kstrtox.h>
 #include <linux/kvm_types.h>
+#include <linux/memblock.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/pagemap.h>
 #include <linux/pgalloc.h>
+#include <linux/sched/smt.h>
 #include <linux/seq_file.h>
 #include <linux/shmem_fs.h>
 #include <linux/string.h>
 #include <linux/workqueue.h>
 
+#include <asm/cmdline.h>
 #include <asm/cpu.h>
 #include <asm/ephmap.h>
 #include <asm/msr.h>
 #include <asm/nospec-branch.h>
 #include <asm/sections.h>
+#include <asm/setup.h>
 #include <asm/tlbflush.h>
 #include <asm/trap_pf.h>
 
@@ -109,20 +113,41 @@ unsigned long __init asi_region_align(void)
 	return asi_wanted ? PGDIR_SIZE : PUD_SIZE;
 }
 
+/*
+ * Whether the owner has given up page-table isolation by name. It may be off
+ * for other reasons: mitigations=off, or a kernel built without it.
+ */
+static bool __init asi_pti_given_up(void)
+{
+	char arg[4];
+
+	if (cmdline_find_option_bool(boot_command_line, "nopti"))
+		return true;
+	return cmdline_find_option(boot_command_line, "pti", arg,
+				   sizeof(arg)) == 3 && !strcmp(arg, "off");
+}
+
 static const char * __init asi_refused(void)
 {
 	BUILD_BUG_ON(TLB_NR_DYN_ASIDS >= BITS_PER_LONG);
 
 	if (cpu_feature_enabled(X86_FEATURE_XENPV))
 		return "a Xen PV guest does not own its page tables";
+	/* The two exclude each other, and PTI protects more where it is needed. */
+	if (boot_cpu_has_bug(X86_BUG_CPU_MELTDOWN) && !asi_pti_given_up())
+		return "the CPU needs page-table isolation";
 	if (cpu_feature_enabled(X86_FEATURE_PTI))
-		return "page-table isolation is on (pti=off)";
+		return "page-table isolation is on";
 	if (!boot_cpu_has(X86_FEATURE_NX))
 		return "the CPU has no NX";
 	if (debug_pagealloc_enabled())
 		return "debug_pagealloc is on";
 	if (pageblock_order < PMD_SHIFT - PAGE_SHIFT)
 		return "pageblocks are smaller than 2 MB";
+	/* Without grouping all memory is unmovable, that is, present. */
+	if (PHYS_PFN(memblock_phys_mem_size()) <
+	    pageblock_nr_pages * MIGRATE_TYPES)
+		return "too little memory to group pages by mobility";
 	if (pgd_index(VMALLOC_START) <= asi_last_slot)
 		return "the direct map shares page tables with vmalloc";
 	return NULL;
@@ -130,6 +155,8 @@ static const char * __init asi_refused(void)
 
 /**
  * asi_check_boottime() - decide whether there will be restricted page tables
+ *
+ * As with other mitigations, what is asked for by name wins over mitigations=.
  *
  * Context: Boot, before the direct map is made: it depends on it.
  */
@@ -148,6 +175,8 @@ void __init asi_check_boottime(void)
 		return;
 	}
 	setup_force_cpu_cap(X86_FEATURE_ASI);
+	if (boot_cpu_has_bug(X86_BUG_CPU_MELTDOWN))
+		pr_warn("without page-table isolation user mode can read all memory that is mapped\n");
 
 	/*
 	 * The kernel's translations are not global. When one is flushed, other
@@ -623,6 +652,13 @@ static int __init asi_init_guest(void)
 }
 core_initcall(asi_init_guest);
 
+/* Now, or when siblings are put online later. */
+void __asi_smt_update(void)
+{
+	if (sched_smt_active())
+		pr_warn_once("SMT is on: sibling threads are not kept apart (nosmt)\n");
+}
+
 #if IS_ENABLED(CONFIG_ASI_KUNIT_TEST)
 /**
  * asi_set_policy() - choose another policy, for tests
@@ -943,6 +979,10 @@ static int asi_mapping_kind(struct address_space *mapping)
 		return ASI_BDEV;
 	/* A filesystem's own, or what the kernel shares with users (AIO). */
 	if (mapping->host && IS_PRIVATE(mapping->host))
+		return -1;
+	/* Names are metadata. */
+	if (mapping->host && (S_ISDIR(mapping->host->i_mode) ||
+			      S_ISLNK(mapping->host->i_mode)))
 		return -1;
 	return ASI_FILE;
 }

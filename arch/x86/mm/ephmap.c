@@ -6,9 +6,13 @@
 #include <linux/build_bug.h>
 #include <linux/cpufeature.h>
 #include <linux/gfp.h>
+#include <linux/maple_tree.h>
 #include <linux/mm.h>
+#include <linux/mmu_context.h>
 #include <linux/pgalloc.h>
-#include <linux/sched/mm.h>
+#include <linux/rwsem.h>
+#include <linux/seqlock.h>
+#include <linux/slab.h>
 
 #include <asm/ephmap.h>
 #include <asm/tlb.h>
@@ -64,6 +68,49 @@ static void ephmap_free_private_p4d(struct mm_struct *mm, unsigned long addr)
 	free_page((unsigned long)p4d);
 }
 
+/*
+ * An mm that is only ever loaded as a temporary one, with what pgd_alloc(),
+ * sync_global_pgds() and switch_mm_irqs_off() use; compare efi_mm. No task has it,
+ * and nobody takes a reference or looks for VMAs in it.
+ *
+ * mm_alloc() would also make counters and CIDs, which take 80 bytes for each
+ * possible CPU, or 96 with CONFIG_SCHED_CACHE. In an mm for each CPU that would be
+ * 320 MB, or 384, with 2048 CPUs.
+ */
+static struct mm_struct *ephmap_alloc_mm(void)
+{
+	struct mm_struct *mm;
+
+	mm = kzalloc(struct_size(mm, flexible_array, cpumask_size()),
+		     GFP_KERNEL);
+	if (!mm)
+		return NULL;
+	mt_init_flags(&mm->mm_mt, MM_MT_FLAGS);
+	mt_set_external_lock(&mm->mm_mt, &mm->mmap_lock);
+	atomic_set(&mm->mm_users, 1);
+	atomic_set(&mm->mm_count, 1);
+	seqcount_init(&mm->write_protect_seq);
+	init_rwsem(&mm->mmap_lock);
+	spin_lock_init(&mm->page_table_lock);
+	INIT_LIST_HEAD(&mm->mmlist);
+	mm_init_cpumask(mm);
+	if (!pgd_alloc(mm)) {
+		kfree(mm);
+		return NULL;
+	}
+	/* It is loaded as a temporary mm only. */
+	init_new_context(NULL, mm);
+	set_notrack_mm(mm);
+	return mm;
+}
+
+static void ephmap_free_mm(struct mm_struct *mm)
+{
+	destroy_context(mm);
+	pgd_free(mm, mm->pgd);
+	kfree(mm);
+}
+
 /**
  * arch_ephmap_create_mm() - make the private mm of a CPU, with its window
  * @cpu: The CPU whose window it holds.
@@ -85,7 +132,7 @@ struct mm_struct *arch_ephmap_create_mm(unsigned int cpu, pte_t **ptes)
 
 	BUILD_BUG_ON(P4D_SIZE / PMD_SIZE < CONFIG_NR_CPUS);
 
-	mm = mm_alloc();
+	mm = ephmap_alloc_mm();
 	if (!mm)
 		return NULL;
 	pud = (pud_t *)get_zeroed_page(GFP_KERNEL);
@@ -102,12 +149,6 @@ struct mm_struct *arch_ephmap_create_mm(unsigned int cpu, pte_t **ptes)
 	set_p4d(p4d, __p4d(__pa(pud) | _KERNPG_TABLE));
 	set_pud(pud + pud_index(addr), __pud(__pa(pmd) | _KERNPG_TABLE));
 	set_pmd(pmd + pmd_index(addr), __pmd(__pa(pte) | _KERNPG_TABLE));
-	/* It is loaded as a temporary mm only. */
-	set_notrack_mm(mm);
-#ifdef CONFIG_MEMCG
-	/* Nobody's: current only happens to bring the CPU up. */
-	mm->owner = NULL;
-#endif
 	*ptes = pte;
 	return mm;
 
@@ -117,7 +158,7 @@ err_free:
 	free_page((unsigned long)pte);
 	free_page((unsigned long)pmd);
 	free_page((unsigned long)pud);
-	mmdrop(mm);
+	ephmap_free_mm(mm);
 	return NULL;
 }
 

@@ -426,6 +426,7 @@ static __always_inline void asi_set_cr3_bits(unsigned long bits)
 unsigned long asi_region_align(void);
 void asi_check_boottime(void);
 void asi_init(void);
+void __asi_smt_update(void);
 
 void __asi_pgd_ctor(pgd_t *pgd);
 void __asi_sync_pgds(unsigned long start, unsigned long end);
@@ -446,6 +447,13 @@ void asi_audit_pgds(struct asi_audit *audit);
 struct asi_policy asi_set_policy(struct asi_policy policy);
 #endif
 void asi_read_stats(struct asi_stats *stats);
+
+/* CPUs have been put online or offline. */
+static inline void asi_smt_update(void)
+{
+	if (asi_enabled())
+		__asi_smt_update();
+}
 
 /* A new mm's PGD, under pgd_lock, before it is on pgd_list. */
 static inline void asi_pgd_ctor(pgd_t *pgd)
@@ -546,6 +554,7 @@ static inline void asi_restore_direct_map(unsigned long pfn, unsigned long nr) {
 static inline void asi_flush_direct_map(unsigned long pfn, unsigned long nr) { }
 static inline void asi_check_boottime(void) { }
 static inline void asi_init(void) { }
+static inline void asi_smt_update(void) { }
 static inline void asi_pgd_ctor(pgd_t *pgd) { }
 static inline void asi_sync_pgds(unsigned long start, unsigned long end) { }
 static inline void asi_sync_direct_map(unsigned long addr) { }

@@ -27,6 +27,7 @@
 #include <asm/mmu_context.h>
 #include <asm/nmi.h>
 #include <asm/sections.h>
+#include <asm/suspend.h>
 #include <asm/tlbflush.h>
 
 #define BLOCK_ORDER	PMD_ORDER
@@ -290,6 +291,39 @@ static void a3_removed_memory_is_absent(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, pmd_none(restricted(block)));
 }
 
+#ifdef CONFIG_HIBERNATION
+/* The code that replaces a kernel by the image of one runs in the direct map. */
+static void a3_hibernation_makes_executable(struct kunit *test)
+{
+	unsigned long addr, block;
+	pmd_t init, pmd;
+
+	KUNIT_ASSERT_EQ(test, relocate_restore_code(), 0);
+	addr = relocated_restore_code;
+	block = ALIGN_DOWN(addr, PMD_SIZE);
+	init = READ_ONCE(*pmd_off_k(addr));
+	pmd = READ_ONCE(*asi_direct_map_pmd(addr));
+	/* As it was, large or not. */
+	if (pmd_leaf(init))
+		set_memory_nx(block, BLOCK_PAGES);
+	else
+		set_memory_nx(addr, 1);
+	free_page(addr);
+
+	if (!pmd_leaf(init))
+		kunit_skip(test, "the direct map has no large page here");
+	KUNIT_EXPECT_FALSE(test, pmd_flags(init) & _PAGE_NX);
+	KUNIT_EXPECT_TRUE(test, pmd_same(pmd, init));
+	KUNIT_EXPECT_TRUE(test, pmd_same(READ_ONCE(*asi_direct_map_pmd(addr)),
+					 READ_ONCE(*pmd_off_k(addr))));
+}
+#else
+static void a3_hibernation_makes_executable(struct kunit *test)
+{
+	kunit_skip(test, "no hibernation");
+}
+#endif
+
 /* === A4, A5: the sides of the page allocator ============================== */
 
 #define NR_BLOCKS	64
@@ -490,6 +524,66 @@ static void a4_zeroed_towards_the_kernel(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, found, 0);
 }
 
+#ifdef CONFIG_MEMORY_FAILURE
+/* On no free list and in no allocation, as unpoison_memory() expects it. */
+static bool is_taken_off(struct page *page)
+{
+	return PageHWPoison(page) && page_ref_count(page) == 1;
+}
+
+/*
+ * M20: what has failed among free pages is neither zeroed nor handed out, and
+ * the block around it stays the users'. Every second block has such a page.
+ */
+static void a4_poisoned_pages_are_left(struct kunit *test)
+{
+	struct blocks *user = test_blocks(test, GFP_HIGHUSER_MOVABLE);
+	struct blocks *old = copy_of(test, user);
+	unsigned int i, crossed, handed_out = 0, left = 0, present = 0;
+	unsigned int changed = 0;
+	struct page *page;
+	LIST_HEAD(list);
+
+	if (debug_pagealloc_enabled())
+		kunit_skip(test, "free pages cannot be looked at");
+	for (i = 0; i < old->nr; i++)
+		memset64(page_address(old->pages[i]), PATTERN,
+			 BLOCK_PAGES * PAGE_SIZE / sizeof(u64));
+	free_blocks(user);
+	for (i = 0; i < old->nr; i += 2)
+		SetPageHWPoison(old->pages[i] + 7);
+
+	crossed = take_blocks(&list, old, GFP_KERNEL);
+	list_for_each_entry(page, &list, lru)
+		handed_out += PageHWPoison(page + 7);
+	for (i = 0; i < old->nr; i += 2) {
+		page = old->pages[i] + 7;
+		if (!is_taken_off(page)) {
+			ClearPageHWPoison(page);
+			continue;
+		}
+		left++;
+		present += nr_present(page, 0);
+		changed += READ_ONCE_NOCHECK(*(u64 *)page_address(page)) !=
+			   PATTERN;
+		num_poisoned_pages_inc(page_to_pfn(page));
+		unpoison_memory(page_to_pfn(page));
+	}
+	give_blocks(&list);
+
+	KUNIT_EXPECT_GT(test, crossed, 0);
+	KUNIT_EXPECT_GT(test, left, 0);
+	KUNIT_EXPECT_EQ(test, handed_out, 0);
+	KUNIT_EXPECT_EQ(test, present, 0);
+	KUNIT_EXPECT_EQ(test, changed, 0);
+}
+#else
+static void a4_poisoned_pages_are_left(struct kunit *test)
+{
+	kunit_skip(test, "no handling of memory failures");
+}
+#endif
+
 /* What becomes the users' was absent, and flushed, before they got it. */
 static void a4_flushed_towards_users(struct kunit *test)
 {
@@ -564,6 +658,47 @@ static void a5_atomic_allocations(struct kunit *test)
 		__free_page(page);
 	KUNIT_EXPECT_EQ(test, failed, 0);
 	KUNIT_EXPECT_EQ(test, absent, 0);
+}
+
+/* With interrupts off no block is zeroed while another node has memory. */
+static void a5_irqs_off_other_zones_first(struct kunit *test)
+{
+	int other = next_online_node(test_node);
+	struct asi_stats before, after;
+	struct blocks *blocks;
+	struct page *page;
+	LIST_HEAD(list);
+	unsigned int i;
+
+	if (other == MAX_NUMNODES)
+		other = first_online_node;
+	if (other == test_node)
+		kunit_skip(test, "one node");
+	/* The other node has blocks of the kernel's that are free. */
+	blocks = kunit_kzalloc(test, sizeof(*blocks), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, blocks);
+	for (i = 0; i < 4; i++) {
+		page = alloc_pages_node(other, GFP_KERNEL | __GFP_THISNODE |
+					__GFP_NOWARN, BLOCK_ORDER);
+		if (page)
+			blocks->pages[blocks->nr++] = page;
+	}
+	free_blocks(blocks);
+
+	asi_read_stats(&before);
+	do {
+		scoped_guard(irqsave)
+			page = alloc_pages_node(test_node,
+						GFP_ATOMIC | __GFP_NOWARN,
+						BLOCK_ORDER);
+		if (page)
+			list_add(&page->lru, &list);
+	} while (page && page_to_nid(page) == test_node);
+	asi_read_stats(&after);
+	give_blocks(&list);
+
+	KUNIT_EXPECT_NOT_NULL(test, page);
+	KUNIT_EXPECT_EQ(test, after.restored - before.restored, 0);
 }
 
 /* How many pages of a zone kernel allocations can have at once. */
@@ -1880,13 +2015,16 @@ static struct kunit_case asi_cases[] = {
 	KUNIT_CASE_SLOW(a3_races),
 	KUNIT_CASE(a3_added_memory_is_absent),
 	KUNIT_CASE(a3_removed_memory_is_absent),
+	KUNIT_CASE(a3_hibernation_makes_executable),
 	KUNIT_CASE(a4_all_movable_is_absent),
 	KUNIT_CASE(a4_pages_are_on_their_side),
 	KUNIT_CASE(a4_boot_memory_is_present),
 	KUNIT_CASE(a4_zeroed_towards_the_kernel),
+	KUNIT_CASE(a4_poisoned_pages_are_left),
 	KUNIT_CASE(a4_flushed_towards_users),
 	KUNIT_CASE(a4_no_crossing_without_ipis),
 	KUNIT_CASE(a5_atomic_allocations),
+	KUNIT_CASE(a5_irqs_off_other_zones_first),
 	KUNIT_CASE_SLOW(a5_blocks_are_left_for_the_kernel),
 	KUNIT_CASE(a8_user_entries_appear),
 	KUNIT_CASE(a8_user_half_of_processes),

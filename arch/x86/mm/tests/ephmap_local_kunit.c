@@ -719,6 +719,56 @@ static void e7_irq_is_refused(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, irqs_off, -EPERM);
 }
 
+static unsigned int mapped_here(void)
+{
+	return mapped_in(current->active_mm->pgd);
+}
+
+/* In sessions of either kind, softirqs wait; also where they leave. */
+static void e8_softirq_waits_for_the_end(struct kunit *test)
+{
+	struct page *page = test_page(test, 1);
+	struct ephmap_session session;
+	struct ephmap_local inlined;
+	struct softirq_probe probe;
+	unsigned int where, in_session, ended;
+
+	if (!softirqs_follow_interrupts())
+		kunit_skip(test, "softirqs run in threads");
+	for (where = 0; where < NR_WHERE; where++) {
+		softirq_probe_init(&probe, mapped_here);
+		begin(test, &session, where);
+		ephmap_map_page(&session, page, EPHMAP_RO);
+		go_on(where, page);
+		in_session = softirq_probe_raise(&probe);
+		ephmap_end(&session);
+		ended = READ_ONCE(probe.runs);
+		tasklet_kill(&probe.tasklet);
+
+		KUNIT_EXPECT_EQ(test, in_session, 0);
+		KUNIT_EXPECT_EQ(test, ended, 1);
+		KUNIT_EXPECT_EQ(test, probe.depth, 0);
+		KUNIT_EXPECT_EQ(test, probe.seen, 0);
+
+		if (where == OUTSIDE)
+			continue;
+		softirq_probe_init(&probe, mapped_here);
+		begin_inlined(test, &inlined);
+		ephmap_local_map(&inlined, page, 1, EPHMAP_RO);
+		go_on(where, page);
+		in_session = softirq_probe_raise(&probe);
+		ephmap_local_end(&inlined);
+		ended = READ_ONCE(probe.runs);
+		tasklet_kill(&probe.tasklet);
+
+		KUNIT_EXPECT_EQ(test, in_session, 0);
+		KUNIT_EXPECT_EQ(test, ended, 1);
+		KUNIT_EXPECT_EQ(test, probe.depth, 0);
+		KUNIT_EXPECT_EQ(test, probe.seen, 0);
+	}
+	KUNIT_EXPECT_EQ(test, preempt_count(), 0);
+}
+
 /* What the scope is for: user addresses work, and nothing else has to leave. */
 static void e8_user_addresses_stay(struct kunit *test)
 {
@@ -1016,6 +1066,7 @@ static struct kunit_case ephmap_local_cases[] = {
 	KUNIT_CASE(e7_private_in_local),
 	KUNIT_CASE(e7_inlined_is_alone),
 	KUNIT_CASE(e7_irq_is_refused),
+	KUNIT_CASE(e8_softirq_waits_for_the_end),
 	KUNIT_CASE(e8_user_addresses_stay),
 	KUNIT_CASE(e8_no_probe_reads_the_window),
 	KUNIT_CASE(e9_poisoned_is_refused),

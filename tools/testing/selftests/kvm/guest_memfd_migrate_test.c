@@ -4,7 +4,7 @@
  * movable under a running guest (GUEST_MEMFD_FLAG_MOVABLE): the two flags in
  * all four combinations, shared memory of a default VM that the VMM maps, and
  * private memory of a KVM_X86_SW_PROTECTED_VM that nobody maps. Each test names
- * the condition it is for, M1 to M20.
+ * the condition it is for, M1 to M21.
  *
  * The guest verifies every word, while its memory is moved by every means there
  * is. Without MOVABLE the same tests assert that it stays, and that nothing is
@@ -197,18 +197,18 @@ static int test_move_pages(void)
 
 static int test_mbind(void)
 {
+	unsigned int failed = 0;
 	struct gm g;
 	int ret;
 
 	gm_new_strict(&g, 2, sm_nr / 16);
 	gm_start(&g);
 	gm_wait(&g);
-	for (int i = 0; i < 50; i++) {
+	do {
 		if (sm_mbind(g.s.mem, gm_size(&g), sm_to, SM_MPOL_MF_MOVE))
 			return sm_fail("mbind: %s", strerror(errno));
-		if (!gm_movable() || sm_on_node(&g.s, sm_to) == g.s.nr)
-			break;
-	}
+	} while (gm_movable() && sm_on_node(&g.s, sm_to) < g.s.nr &&
+		 sm_try_again(&failed));
 	ret = verdict("mbind", sm_on_node(&g.s, sm_to), g.s.nr);
 	gm_wait(&g);
 	return finish(&g, ret);
@@ -217,19 +217,19 @@ static int test_mbind(void)
 static int test_migrate_pages(void)
 {
 	unsigned long from = 1UL << sm_from, to = 1UL << sm_to;
+	unsigned int failed = 0;
 	struct gm g;
 	int ret;
 
 	gm_new_strict(&g, 2, sm_nr / 16);
 	gm_start(&g);
 	gm_wait(&g);
-	for (int i = 0; i < 50; i++) {
+	do {
 		if (syscall(__NR_migrate_pages, 0, 8 * sizeof(from), &from,
 			    &to) < 0)
 			return sm_fail("migrate_pages: %s", strerror(errno));
-		if (!gm_movable() || sm_on_node(&g.s, sm_to) == g.s.nr)
-			break;
-	}
+	} while (gm_movable() && sm_on_node(&g.s, sm_to) < g.s.nr &&
+		 sm_try_again(&failed));
 	ret = verdict("migrate_pages", sm_on_node(&g.s, sm_to), g.s.nr);
 	gm_wait(&g);
 	return finish(&g, ret);
@@ -403,13 +403,13 @@ static int test_soft_offline(void)
 	gm_wait(&g);
 	frames = gm_frames(g.s.nr);
 	for (size_t i = 0; i < nr && i < frames.nr; i++) {
+		unsigned int failed = 0;
+
 		/* A vCPU may be busy with it. */
-		for (int k = 0; k < (gm_movable() ? 20 : 1); k++) {
+		do {
 			err = sm_writef(SM_MEMORY "soft_offline_page", "%#lx",
 					frames.pfn[i] * SM_PAGE);
-			if (!err)
-				break;
-		}
+		} while (err && gm_movable() && sm_try_again(&failed));
 		if (!!err == !!gm_movable())
 			ret = sm_fail("page %zu: %s", i, strerror(-err));
 	}
@@ -502,6 +502,7 @@ static int test_extra_reference(void)
 {
 	const size_t nr = 8;
 	struct iovec iov;
+	unsigned int failed = 0;
 	int pipefd[2], ret;
 	u64 *pfns;
 	struct gm g;
@@ -516,13 +517,10 @@ static int test_extra_reference(void)
 	gm_start(&g);
 	gm_wait(&g);
 	pfns = (u64 *)sm_pfns(&g.s);
-	for (int i = 0; i < 20; i++) {
+	do {
 		sm_move(&g.s, sm_to);
-
 		there = sm_on_node(&g.s, sm_to);
-		if (there >= g.s.nr - nr)
-			break;
-	}
+	} while (there < g.s.nr - nr && sm_try_again(&failed));
 	gm_wait(&g);
 	ret = there == g.s.nr - nr ? KSFT_PASS : KSFT_FAIL;
 	sm_note("%zu of %zu moved", there, g.s.nr);
@@ -1697,6 +1695,132 @@ static int test_numa_balancing(void)
 	return worse(gm_stop(&g), control ? KSFT_PASS : KSFT_SKIP);
 }
 
+/* A file's pages on a node, to compare the guest's with. */
+static void ordinary_new(struct secret *s, size_t nr, int node)
+{
+	sm_init(s, nr);
+	s->fd = memfd_create("ordinary", MFD_CLOEXEC);
+	if (s->fd < 0 || ftruncate(s->fd, nr * SM_PAGE) || sm_map(s))
+		exit(sm_fail("memfd_create: %s", strerror(errno)));
+	sm_bind_task(node);
+	for (size_t i = 0; i < nr; i++)
+		sm_fill_page(s, i);
+	sm_bind_task(-1);
+	/* Those that wait for the LRU are nobody's to isolate. */
+	sm_write("/proc/sys/vm/drop_caches", "1");
+}
+
+/*
+ * Only the guest uses its memory, and DAMON sees none of that. When the ordinary
+ * pages have gone, the guest's get as long again, and a second.
+ */
+static int damon(const char *action, bool physical)
+{
+	struct gm_frames was, now;
+	struct secret ordinary;
+	double begin, until;
+	__u64 start = ~0ULL, end = 0;
+	size_t came = 0, left;
+	struct gm g;
+	int ret = KSFT_PASS;
+
+	if (!sm_exists(SM_DAMON "nr_kdamonds"))
+		return sm_skip("no DAMON in sysfs");
+	ordinary_new(&ordinary, 256, sm_from);
+	unmapped_new(&g, sm_nr / 4, sm_from);
+	if (!gm_how.private)
+		gm_touch(&g);
+	gm_start(&g);
+	gm_wait(&g);
+	was = gm_frames(g.s.nr);
+	if (was.nr != g.s.nr)
+		return sm_fail("found %zu of %zu pages", was.nr, g.s.nr);
+	for (size_t i = 0; i < was.nr; i++)
+		sm_widen(&start, &end, physical ? was.pfn[i] * SM_PAGE :
+			 (u64)sm_page(&g.s, i));
+	for (size_t i = 0; i < ordinary.nr; i++)
+		sm_widen(&start, &end, physical ?
+			 sm_pfn(sm_page(&ordinary, i)) * SM_PAGE :
+			 (u64)sm_page(&ordinary, i));
+	if (sm_damon_start(action, physical ? 0 : getpid(), start, end, sm_to))
+		return sm_fail("cannot start DAMON");
+	begin = sm_now();
+	for (until = begin + 30; sm_now() < until; sm_sleep_ms(50)) {
+		if (came >= ordinary.nr / 2)
+			continue;
+		came = sm_on_node(&ordinary, sm_to);
+		if (came >= ordinary.nr / 2)
+			until = 2 * sm_now() - begin + 1;
+	}
+	sm_damon_stop();
+	now = gm_frames(g.s.nr);
+	left = gm_frames_new(&was, &now);
+	sm_note("%zu of the guest's %zu pages moved, %zu of %zu others", left,
+		g.s.nr, came, ordinary.nr);
+	if (left || now.nr != was.nr || came < ordinary.nr / 2)
+		ret = KSFT_FAIL;
+	gm_wait(&g);
+	return finish(&g, ret);
+}
+
+static int test_damon_hot(void)
+{
+	return damon("migrate_hot", true);
+}
+
+static int test_damon_cold(void)
+{
+	return damon("migrate_cold", true);
+}
+
+static int test_damon_virtual(void)
+{
+	return damon("migrate_cold", false);
+}
+
+/* Reclaim of all kinds, and with tiers demotion, while the guest runs. */
+static int test_reclaim(void)
+{
+	struct gm_frames was, now;
+	char path[128], demotion[16];
+	struct secret ordinary;
+	size_t left;
+	struct gm g;
+	int ret = KSFT_PASS;
+
+	unmapped_new(&g, sm_nr / 4, sm_from);
+	ordinary_new(&ordinary, 256, sm_from);
+	if (!gm_how.private)
+		gm_touch(&g);
+	gm_start(&g);
+	gm_wait(&g);
+	was = gm_frames(g.s.nr);
+	sm_read(SM_DEMOTION, demotion, sizeof(demotion));
+	sm_write(SM_DEMOTION, "1");
+	for (int i = 0; i < rounds(4); i++) {
+		madvise(g.s.mem, gm_size(&g), MADV_COLD);
+		madvise(g.s.mem, gm_size(&g), MADV_PAGEOUT);
+		sm_writef(GM_CGROUP "/memory.reclaim", "%zu", gm_size(&g));
+		snprintf(path, sizeof(path), SM_NODES "node%d/reclaim",
+			 sm_from);
+		sm_writef(path, "%zu", gm_size(&g));
+		sm_write("/proc/sys/vm/drop_caches", "3");
+	}
+	sm_write(SM_DEMOTION, demotion);
+	now = gm_frames(g.s.nr);
+	left = gm_frames_new(&was, &now);
+	sm_note("%zu of the guest's %zu pages gone; %s, %zu of %zu others demoted",
+		left, g.s.nr, sm_tiered(sm_from, sm_to) ? "tiers" : "no tiers",
+		sm_on_node(&ordinary, sm_to), ordinary.nr);
+	if (left || now.nr != was.nr)
+		ret = KSFT_FAIL;
+	if (sm_tiered(sm_from, sm_to) &&
+	    sm_on_node(&ordinary, sm_to) < ordinary.nr / 2)
+		ret = KSFT_FAIL;
+	gm_wait(&g);
+	return finish(&g, ret);
+}
+
 /* ------------------------------------------ M18: who cannot read them */
 
 static char reader_text[160];
@@ -1837,6 +1961,43 @@ static int test_hwpoison(void)
 	return ret;
 }
 
+/* Its content is lost: write(2) says so as for a page of any file. */
+static int test_hwpoison_write(void)
+{
+	struct gm_frames frames;
+	int err, ret = KSFT_PASS;
+	char byte = 1;
+	struct gm g;
+	ssize_t n;
+	u64 pfn;
+
+	if (!sm_exists(SM_DEBUGFS "hwpoison/corrupt-pfn"))
+		return sm_skip("no CONFIG_HWPOISON_INJECT");
+	if (gm_cgroup_enter())
+		return sm_skip("no memory controller, or no /proc/kpagecgroup");
+	gm_new(&g, 1, 1, gm_guest_strict);
+	gm_allocate(&g, sm_from);
+	if (pwrite(g.s.fd, &byte, 1, 5) != 1)
+		return sm_fail("before: %s", strerror(errno));
+	frames = gm_frames(1);
+	if (frames.nr != 1)
+		return sm_fail("no page frame found");
+	pfn = frames.pfn[0];
+	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_LATE, 0, 0);
+	sm_writef(SM_DEBUGFS "hwpoison/corrupt-pfn", "%#llx",
+		  (unsigned long long)pfn);
+	if (!sm_kpf(pfn, SM_KPF_HWPOISON))
+		return sm_fail("the page is not marked");
+	n = pwrite(g.s.fd, &byte, 1, 5);
+	err = errno;
+	if (n != -1 || err != EIO)
+		ret = sm_fail("pwrite: %zd, %s", n, n < 0 ? strerror(err) : "");
+	gm_free(&g);
+	if (!sm_kpf(pfn, SM_KPF_HWPOISON) || sm_kpf(pfn, SM_KPF_BUDDY))
+		ret = sm_fail("the page was handed back");
+	return ret;
+}
+
 /* A page that is poisoned while a vCPU uses it: that ends KVM_RUN. */
 static int test_hwpoison_guest(void)
 {
@@ -1874,6 +2035,38 @@ static int test_hwpoison_guest(void)
 	sm_write("/proc/sys/vm/compact_memory", "1");
 	if (!sm_kpf(pfn, SM_KPF_HWPOISON) || sm_kpf(pfn, SM_KPF_BUDDY))
 		ret = sm_fail("the page was handed back");
+	return ret;
+}
+
+/* ------------------------------------------------------ M21: hibernation */
+
+/* Refused from the first page of a guest's on, and the VMM is named. */
+static int test_hibernation(void)
+{
+	char line[1024], want[128];
+	const char *wrong;
+	int ret = KSFT_PASS;
+	struct gm g;
+
+	if (!sm_hibernation_offered())
+		return sm_skip("no hibernation");
+	gm_new(&g, 1, 16, gm_guest_strict);
+	if (!sm_hibernation_offered())
+		ret = sm_fail("refused for a file without a page");
+	gm_allocate(&g, sm_from);
+	if (!gm_no_map()) {
+		if (!sm_hibernation_offered())
+			ret = sm_fail("refused for memory with a direct map");
+		gm_free(&g);
+		return ret;
+	}
+	sm_holder(want, sizeof(want), getpid(), 16, "guest_memfd");
+	wrong = sm_hibernation_refusal(line, sizeof(line));
+	if (wrong || !strstr(line, want))
+		ret = sm_fail("%s \"%s\"", wrong ?: "not named in", line);
+	gm_free(&g);
+	if (!sm_hibernation_offered())
+		ret = sm_fail("still refused when the file is gone");
 	return ret;
 }
 
@@ -1961,9 +2154,21 @@ static const struct gm_test tests[] = {
 
 	{ "M17: NUMA balancing leaves a remote guest's memory alone",
 	  test_numa_balancing, GM_S_MOVE },
+	{ "M17: DAMON's migrate_hot leaves a guest's memory alone",
+	  test_damon_hot, GM_S_MOVE | GM_P_MOVE },
+	{ "M17: DAMON's migrate_cold leaves a guest's memory alone",
+	  test_damon_cold, GM_S_MOVE | GM_P_MOVE },
+	{ "M17: DAMON's migrate_cold by address leaves a guest's memory alone",
+	  test_damon_virtual, GM_S_MOVE },
+	{ "M17: reclaim and demotion leave a guest's memory alone",
+	  test_reclaim, GM_S_MOVE | GM_P_MOVE },
 	{ "M18: nobody reads it by GUP", test_readers, GM_S_ALL },
+	{ "M21: a guest's memory without a direct map keeps hibernation away",
+	  test_hibernation, GM_S_ALL | GM_P_BOTH },
 	{ "M20: a memory error costs one page, for good",
 	  test_hwpoison, GM_S_ALL },
+	{ "M20: write(2) to a page that is poisoned gives EIO",
+	  test_hwpoison_write, GM_S_SECRET | GM_P_SECRET },
 	{ "M20: a vCPU cannot use a page any longer that is poisoned",
 	  test_hwpoison_guest, GM_S_ALL | GM_P_BOTH },
 };

@@ -155,14 +155,10 @@ static void gm_guest_loose(u64 id, u64 stride)
 #define GM_TRACEFS	"/sys/kernel/tracing"
 #define GM_TRACE	GM_TRACEFS "/instances/gm_test/"
 #define GM_TRACE_LINES	80
-#define GM_REPEATS	20
 
 /* Shared with the test's process. */
 static struct gm_told {
-	unsigned int	shutdowns;	/* of vCPUs of the test */
-	u64		wrong;		/* words that a guest has seen */
 	bool		tell;		/* a vCPU that gets SIGUSR1 tells */
-	bool		astray;		/* one runs, and does not come on */
 	struct {
 		int	tid;		/* 0: there is none */
 		u64	passes;		/* when it told */
@@ -219,7 +215,6 @@ static inline void gm_trace_tell(unsigned int id)
 /* A triple fault leaves nothing of the vCPU's state: KVM resets it. */
 static inline void gm_vcpu_shut_down(unsigned int id)
 {
-	__atomic_add_fetch(&gm_told->shutdowns, 1, __ATOMIC_RELAXED);
 	ksft_print_msg("vCPU %u was shut down; before that:\n", id);
 	gm_trace_tell(id);
 }
@@ -275,22 +270,8 @@ static inline void gm_tell_more(pid_t pid)
 
 		if (gm_told->vcpus[i].told && user > 20 && user > 4 * system &&
 		    then[i].passes == first[i].passes)
-			gm_told->astray = true;
+			ksft_print_msg("vCPU %u runs, and makes no pass\n", i);
 	}
-}
-
-/* Not a CPU but QEMU's code generator. */
-static inline bool gm_emulated(void)
-{
-	FILE *f = fopen("/proc/cpuinfo", "re");
-	bool found = false;
-	char line[256];
-
-	while (f && !found && fgets(line, sizeof(line), f))
-		found = strstr(line, "QEMU TCG");
-	if (f)
-		fclose(f);
-	return found;
 }
 
 /* ---------------------------------------------------------------- the VMM */
@@ -562,7 +543,6 @@ static inline int gm_stop(struct gm *g)
 				      i, r->passes, r->page, r->word, r->got,
 				      r->want);
 	}
-	gm_told->wrong += wrong;
 	sm_note("%lu passes, %lu wrong words", passes, wrong);
 	return ret;
 }
@@ -599,13 +579,13 @@ static inline void gm_free(struct gm *g)
  */
 static inline size_t gm_move(struct gm *g, int node)
 {
-	int tries = gm_movable() ? 100 : 2;
-	size_t there = 0;
+	unsigned int failed = 0;
+	size_t there;
 
-	while (tries-- && there < g->s.nr) {
+	do {
 		sm_move(&g->s, node);
 		there = sm_on_node(&g->s, node);
-	}
+	} while (gm_movable() && there < g->s.nr && sm_try_again(&failed));
 	return there;
 }
 
@@ -769,7 +749,7 @@ static inline void gm_help(const char *prog)
 	       "  -L        list the properties\n", prog, sm_nr);
 }
 
-static inline int gm_run_child(const struct sm_test *t)
+static inline int gm_run_test(const struct sm_test *t)
 {
 	int code;
 
@@ -779,35 +759,6 @@ static inline int gm_run_child(const struct sm_test *t)
 	code = sm_run_child(t);
 	rmdir(GM_CGROUP);
 	return code == KSFT_PASS || code == KSFT_SKIP ? code : KSFT_FAIL;
-}
-
-/*
- * QEMU 7.2 now and then loses track of a nested guest, once in some thousands of
- * tests on a busy host: it dies of a page fault in its own page tables, without
- * an exit for what KVM has not mapped; or its test has no end. Under QEMU's code
- * generator, and only there, a test gets a second chance, which is to pass many
- * times over, if a vCPU was shut down or is astray and no guest has seen a wrong
- * word.
- */
-static inline int gm_run_test(const struct sm_test *t)
-{
-	int code = gm_run_child(t);
-	const char *what;
-
-	if (code != KSFT_FAIL || !gm_emulated() || gm_told->wrong ||
-	    !(gm_told->shutdowns || gm_told->astray))
-		return code;
-	what = gm_told->shutdowns ? "was shut down" : "did not come on";
-	ksft_print_msg("failed: %s: %s\n", t->both, sm_shared->note);
-	ksft_print_msg("a vCPU %s, under emulation: %d repeats\n", what,
-		       GM_REPEATS);
-	for (int i = 0; i < GM_REPEATS; i++) {
-		code = gm_run_child(t);
-		if (code != KSFT_PASS)
-			return code;
-	}
-	sm_note("%d repeats passed after a vCPU %s", GM_REPEATS, what);
-	return KSFT_PASS;
 }
 
 static inline int gm_main(int argc, char **argv, const struct gm_test *tests,

@@ -13,10 +13,19 @@
  */
 #include "secretmem_test.h"
 
+#include <linux/suspend_ioctls.h>
 #include <setjmp.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
 
 #define CGROUP		"/sys/fs/cgroup/"
 
+#ifndef MADV_COLD
+#define MADV_COLD		20
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE		25
+#endif
 #ifndef MADV_HWPOISON
 #define MADV_HWPOISON		100
 #endif
@@ -327,14 +336,15 @@ static int test_compact_node(void)
 static int trigger_proactive(const struct fragments *f)
 {
 	long long before = sm_read_num(PROACTIVENESS);
+	unsigned int failed = 0;
 
 	if (before < 0)
 		return sm_skip("no %s", PROACTIVENESS);
 	/* A write wakes kcompactd; so may its own timeout. */
-	for (int i = 0; i < 20 && !sm_moved(&f->s, f->pfns); i++) {
+	do {
 		sm_write(PROACTIVENESS, "100");
 		sm_sleep_ms(100);
-	}
+	} while (!sm_moved(&f->s, f->pfns) && sm_try_again(&failed));
 	sm_writef(PROACTIVENESS, "%lld", before);
 	return KSFT_PASS;
 }
@@ -1100,6 +1110,7 @@ static long long fault_count(const char *reason)
 static int fault_at(enum sm_fail_step step, const char *reason)
 {
 	long long zapped, now, failed;
+	unsigned int failures = 0;
 	__u64 *pfns;
 	struct secret s;
 	int ret = KSFT_PASS;
@@ -1136,8 +1147,9 @@ static int fault_at(enum sm_fail_step step, const char *reason)
 
 	/* A part of a batch fails; trying again moves all. */
 	sm_fault_on(step, s.nr / 4);
-	for (int i = 0; i < 20 && sm_on_node(&s, sm_to) < s.nr; i++)
+	do {
 		sm_move(&s, sm_to);
+	} while (sm_on_node(&s, sm_to) < s.nr && sm_try_again(&failures));
 	sm_fault_off();
 	sm_stat_refresh();
 	now = sm_vmstat("nr_no_direct_map");
@@ -1169,6 +1181,80 @@ static int test_fail_copy(void)
 static int test_fail_switch(void)
 {
 	return fault_at(SM_FAIL_SWITCH, "mapping");
+}
+
+/*
+ * Batches are copied several folios to a session. When that fails for a reason
+ * that says nothing about the source, each folio is copied alone, and moves.
+ */
+static int test_fail_batch(void)
+{
+	long long failed;
+	struct secret s;
+	long left;
+
+	if (!sm_exists(SM_FAULT "steps"))
+		return sm_skip("no CONFIG_FAIL_NO_DIRECT_MAP");
+	new_secret(&s, sm_nr, sm_from);
+	failed = fault_count("copy");
+	if (sm_fault_on(SM_FAIL_BATCH, -1))
+		return sm_fail("cannot arm: %s", strerror(errno));
+	left = sm_move(&s, sm_to);
+	sm_fault_off();
+	failed = fault_count("copy") - failed;
+	sm_note("%ld pages stayed, %lld copies failed", left, failed);
+	if (left || failed)
+		return KSFT_FAIL;
+	return verdict(&s, sm_on_node(&s, sm_to));
+}
+
+#define TRACE	"/sys/kernel/tracing/instances/sm_test/"
+
+/* How many lines of the trace have both texts. */
+static size_t traced(const char *a, const char *b)
+{
+	FILE *f = fopen(TRACE "trace", "re");
+	char line[512];
+	size_t nr = 0;
+
+	while (f && fgets(line, sizeof(line), f))
+		nr += strstr(line, a) && strstr(line, b);
+	if (f)
+		fclose(f);
+	return nr;
+}
+
+/*
+ * mbind(2) tries MIGRATE_ASYNC, which is 0, with all pages; and then, one by
+ * one, MIGRATE_SYNC, which is 2, with those that have failed.
+ */
+static int test_trace_mode(void)
+{
+	const char *event = TRACE
+		"events/no_direct_map/migrate_folio_no_direct_map/enable";
+	size_t async, sync;
+	struct secret s;
+
+	if (!sm_exists(SM_FAULT "steps"))
+		return sm_skip("no CONFIG_FAIL_NO_DIRECT_MAP");
+	if (!sm_exists("/sys/kernel/tracing/instances"))
+		mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, NULL);
+	mkdir(TRACE, 0700);
+	if (sm_write(event, "1"))
+		return sm_skip("no tracing: %s", strerror(errno));
+	new_secret(&s, 16, sm_from);
+	sm_fault_on(SM_FAIL_COPY, -1);
+	sm_mbind(s.mem, s.nr * SM_PAGE, sm_to, SM_MPOL_MF_MOVE);
+	sm_fault_off();
+	sm_write(event, "0");
+	async = traced("mode=0", "step=copy");
+	sync = traced("mode=2", "step=copy");
+	rmdir(TRACE);
+	sm_note("%zu failures traced with mode=0, %zu with mode=2", async,
+		sync);
+	if (async > s.nr || sync < s.nr)
+		return KSFT_FAIL;
+	return sm_wrong(&s) ? KSFT_FAIL : KSFT_PASS;
 }
 
 /* ----------------------------------- M17: who leaves such pages alone */
@@ -1255,7 +1341,8 @@ static void hot_task(struct hot *hot, size_t nr, double seconds)
 	hot->wrong += sm_wrong(&ordinary) + sm_wrong(&secret);
 }
 
-static int test_numa_balancing(void)
+/* @mode: 1 moves pages to where they are used, 2 promotes them to a fast tier. */
+static int numa_balancing(int mode)
 {
 	static const char *const tune[][2] = {
 		{ "scan_delay_ms", "10" },
@@ -1275,7 +1362,7 @@ static int test_numa_balancing(void)
 		old[i] = sm_read_num(path);
 		sm_write(path, tune[i][1]);
 	}
-	sm_write("/proc/sys/kernel/numa_balancing", "1");
+	sm_writef("/proc/sys/kernel/numa_balancing", "%d", mode);
 	hints = sm_vmstat("numa_hint_faults");
 	hot = mmap(NULL, sizeof(*hot), PROT_READ | PROT_WRITE,
 		   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -1304,6 +1391,204 @@ static int test_numa_balancing(void)
 	if (hot->ordinary < sm_nr / 2)
 		return sm_skip("NUMA balancing did not do its work");
 	return KSFT_PASS;
+}
+
+static int test_numa_balancing(void)
+{
+	return numa_balancing(1);
+}
+
+static int test_promotion(void)
+{
+	if (!sm_tiered(sm_from, sm_to))
+		return sm_skip("no memory tiers");
+	return numa_balancing(2);
+}
+
+/* A file's pages on a node, to compare secret pages with. */
+static void new_ordinary(struct secret *s, size_t nr, int node)
+{
+	sm_init(s, nr);
+	s->fd = memfd_create("ordinary", MFD_CLOEXEC);
+	if (s->fd < 0 || ftruncate(s->fd, nr * SM_PAGE) || sm_map(s))
+		exit(sm_fail("memfd_create: %s", strerror(errno)));
+	sm_bind_task(node);
+	for (size_t i = 0; i < nr; i++)
+		sm_fill_page(s, i);
+	sm_bind_task(-1);
+	if (sm_on_node(s, node) != nr)
+		exit(sm_fail("the ordinary pages do not start on node %d",
+			     node));
+	/* Those that wait for the LRU are nobody's to isolate. */
+	sm_write("/proc/sys/vm/drop_caches", "1");
+}
+
+/* The end: @came of the ordinary pages have moved, and no secret one. */
+static int compared(const struct secret *s, const __u64 *pfns,
+		    const struct secret *ordinary, size_t came)
+{
+	size_t moved = sm_moved(s, pfns);
+
+	sm_note("%zu of %zu ordinary pages moved, %zu secret ones", came,
+		ordinary->nr, moved);
+	if (sm_wrong(s) || sm_wrong(ordinary))
+		return sm_fail("%zu wrong words",
+			       sm_wrong(s) + sm_wrong(ordinary));
+	return !moved && came >= ordinary->nr / 2 ? KSFT_PASS : KSFT_FAIL;
+}
+
+/* Let a range of addresses hold all the pages. */
+static void widen(__u64 *start, __u64 *end, const struct secret *s,
+		  bool physical)
+{
+	for (size_t i = 0; i < s->nr; i++)
+		sm_widen(start, end, physical ?
+			 sm_pfn(sm_page(s, i)) * SM_PAGE :
+			 (uintptr_t)sm_page(s, i));
+}
+
+/*
+ * When the ordinary pages have gone, the secret ones get as long again, and a
+ * second.
+ */
+static int damon(const char *action, bool physical)
+{
+	struct secret s, ordinary;
+	__u64 *pfns, start = ~0ULL, end = 0;
+	double begin, until;
+	size_t came = 0;
+
+	if (!sm_exists(SM_DAMON "nr_kdamonds"))
+		return sm_skip("no DAMON in sysfs");
+	new_secret(&s, sm_nr, sm_from);
+	new_ordinary(&ordinary, sm_nr, sm_from);
+	pfns = sm_pfns(&s);
+	widen(&start, &end, &s, physical);
+	widen(&start, &end, &ordinary, physical);
+
+	if (sm_damon_start(action, physical ? 0 : getpid(), start, end, sm_to))
+		return sm_fail("cannot start DAMON");
+	begin = sm_now();
+	for (until = begin + 30; sm_now() < until; sm_sleep_ms(50)) {
+		if (came >= ordinary.nr / 2)
+			continue;
+		came = sm_on_node(&ordinary, sm_to);
+		if (came >= ordinary.nr / 2)
+			until = 2 * sm_now() - begin + 1;
+	}
+	came = sm_on_node(&ordinary, sm_to);
+	sm_damon_stop();
+	return compared(&s, pfns, &ordinary, came);
+}
+
+static int test_damon_hot(void)
+{
+	return damon("migrate_hot", true);
+}
+
+static int test_damon_cold(void)
+{
+	return damon("migrate_cold", true);
+}
+
+static int test_damon_hot_virtual(void)
+{
+	return damon("migrate_hot", false);
+}
+
+static int test_damon_cold_virtual(void)
+{
+	return damon("migrate_cold", false);
+}
+
+/* What reclaim takes from a fast node goes to a slow one. */
+static int test_demotion(void)
+{
+	struct secret s, ordinary;
+	char dir[128], path[160], before[16];
+	__u64 *pfns;
+	size_t came;
+	int err;
+
+	if (!sm_tiered(sm_from, sm_to))
+		return sm_skip("no memory tiers");
+	err = cgroup_make("sm_demotion", "+memory", dir, sizeof(dir));
+	if (err)
+		return sm_skip("no memory controller: %s", strerror(-err));
+	new_secret(&s, sm_nr, sm_from);
+	new_ordinary(&ordinary, sm_nr, sm_from);
+	pfns = sm_pfns(&s);
+	sm_read(SM_DEMOTION, before, sizeof(before));
+	sm_write(SM_DEMOTION, "1");
+	snprintf(path, sizeof(path), "%s/memory.reclaim", dir);
+	for (int i = 0; i < 20; i++) {
+		sm_writef(path, "%zu", ordinary.nr * SM_PAGE);
+		came = sm_on_node(&ordinary, sm_to);
+		if (came >= ordinary.nr / 2)
+			break;
+	}
+	sm_writef(path, "%zu", 2 * ordinary.nr * SM_PAGE);
+	sm_write(SM_DEMOTION, before);
+	cgroup_drop(dir);
+	return compared(&s, pfns, &ordinary, came);
+}
+
+/* For a second DAMON wants secret pages out: idle ones, and clean ones. */
+static int test_damon_pageout(void)
+{
+	__u64 *pfns, start = ~0ULL, end = 0;
+	struct secret s;
+
+	if (!sm_exists(SM_DAMON "nr_kdamonds"))
+		return sm_skip("no DAMON in sysfs");
+	if (sm_open(&s, sm_nr))
+		return sm_fail("memfd_secret: %s", strerror(errno));
+	for (size_t i = 0; i < s.nr; i++)
+		sm_get((char *)sm_page(&s, i));
+	pfns = sm_pfns(&s);
+	widen(&start, &end, &s, true);
+	if (sm_damon_start("pageout", 0, start, end, sm_to))
+		return sm_fail("cannot start DAMON");
+	sm_sleep_ms(1000);
+	sm_damon_stop();
+	return sm_moved(&s, pfns) ? KSFT_FAIL : KSFT_PASS;
+}
+
+#define KHUGEPAGED	"/sys/kernel/mm/transparent_hugepage/khugepaged/"
+
+/* A huge page of anonymous memory can be made, one of secret pages cannot. */
+static int test_collapse(void)
+{
+	const size_t huge = 2UL << 20;
+	long long scans, now = 0;
+	char *mem, *secret;
+	struct secret s;
+	__u64 *pfns;
+
+	new_secret(&s, 2 * huge / SM_PAGE, sm_from);
+	pfns = sm_pfns(&s);
+	mem = mmap(NULL, 2 * huge, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	mem = (char *)(((uintptr_t)mem + huge - 1) & ~(huge - 1));
+	secret = (char *)(((uintptr_t)s.mem + huge - 1) & ~(huge - 1));
+	madvise(mem, huge, MADV_NOHUGEPAGE);
+	memset(mem, 1, huge);
+	madvise(mem, huge, MADV_HUGEPAGE);
+	if (madvise(mem, huge, MADV_COLLAPSE))
+		return sm_skip("MADV_COLLAPSE: %s", strerror(errno));
+	madvise(secret, huge, MADV_HUGEPAGE);
+	if (!madvise(secret, huge, MADV_COLLAPSE))
+		return sm_fail("MADV_COLLAPSE was not refused");
+	sm_note("%s", strerror(errno));
+	sm_write(KHUGEPAGED "scan_sleep_millisecs", "10");
+	scans = sm_read_num(KHUGEPAGED "full_scans");
+	for (int i = 0; i < 100 && now < scans + 2; i++) {
+		sm_sleep_ms(50);
+		now = sm_read_num(KHUGEPAGED "full_scans");
+	}
+	sm_write(KHUGEPAGED "scan_sleep_millisecs", "10000");
+	sm_note("%lld scans by khugepaged", now - scans);
+	return sm_moved(&s, pfns) || sm_wrong(&s) ? KSFT_FAIL : KSFT_PASS;
 }
 
 static int test_ksm(void)
@@ -1373,6 +1658,11 @@ static int test_reclaim(void)
 		snprintf(path, sizeof(path), "%s/memory.reclaim", dir);
 		sm_writef(path, "%zu", clean.nr * SM_PAGE);
 		sm_note("memory.reclaim");
+	}
+	snprintf(path, sizeof(path), SM_NODES "node%d/reclaim", sm_to);
+	if (sm_exists(path)) {
+		sm_writef(path, "%zu", clean.nr * SM_PAGE);
+		sm_note("the node's reclaim");
 	}
 	sm_write("/proc/sys/vm/drop_caches", "3");
 	/* Not mapped is not a reason either. */
@@ -1449,6 +1739,51 @@ static int test_hwpoison(void)
 	return ret;
 }
 
+/*
+ * The block of a poisoned page stays, with the page in its file and without:
+ * what is known about the page would go with the block, while the memory, and
+ * the secret in it, might come back.
+ */
+static int test_hwpoison_block(void)
+{
+	__u64 per_block = sm_block_pages(), pfn = 0;
+	struct secret s;
+	bool made;
+	int block, err;
+
+	if (!sm_exists(SM_DEBUGFS "hwpoison/corrupt-pfn"))
+		return sm_skip("no CONFIG_HWPOISON_INJECT");
+	if (!per_block)
+		return sm_skip("no memory hotplug");
+	block = sm_block_movable(sm_to, &made);
+	if (block < 0)
+		return sm_skip("no movable memory block on node %d", sm_to);
+	if (sm_new(&s, sm_nr, sm_to))
+		return sm_fail("memfd_secret: %s", strerror(errno));
+	for (size_t i = 0; i < s.nr && pfn / per_block != (__u64)block; i++)
+		pfn = sm_pfn(sm_page(&s, i));
+	if (pfn / per_block != (__u64)block)
+		return sm_skip("no page in memory%d", block);
+	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_LATE, 0, 0);
+	sm_writef(SM_DEBUGFS "hwpoison/corrupt-pfn", "%#llx",
+		  (unsigned long long)pfn);
+	if (!sm_kpf(pfn, SM_KPF_HWPOISON))
+		return sm_fail("the page is not marked");
+
+	err = sm_block_set(block, "offline", 20);
+	sm_note("with the file: %s", strerror(-err));
+	if (err != -EBUSY)
+		return KSFT_FAIL;
+	sm_close(&s);
+	err = sm_block_set(block, "offline", 20);
+	sm_note("without: %s", strerror(-err));
+	if (err != -EBUSY)
+		return KSFT_FAIL;
+	if (!sm_kpf(pfn, SM_KPF_HWPOISON) || sm_kpf(pfn, SM_KPF_BUDDY))
+		return sm_fail("the page was handed back");
+	return KSFT_PASS;
+}
+
 /* ------------------------------------- M21: hibernation and suspend */
 
 static int test_hibernation(void)
@@ -1475,6 +1810,169 @@ static int test_hibernation(void)
 	if (!strcmp(disk, "[disabled]"))
 		return sm_fail("still disabled without secrets");
 	return KSFT_PASS;
+}
+
+#define FILES	"nr_no_direct_map_files"
+
+/* A file counts from its first page on; one that has none keeps no secret. */
+static int test_hibernation_untouched(void)
+{
+	long long before = sm_vmstat(FILES);
+	int ret = KSFT_PASS;
+	struct secret s;
+
+	if (!sm_hibernation_offered())
+		return sm_skip("no hibernation");
+	if (before < 0)
+		return sm_fail("no %s in /proc/vmstat", FILES);
+	if (sm_open(&s, 4))
+		return sm_fail("memfd_secret: %s", strerror(errno));
+	if (!sm_hibernation_offered() || sm_vmstat(FILES) != before)
+		ret = sm_fail("refused for a file without a page");
+	sm_fill_page(&s, 2);
+	if (sm_hibernation_offered() || sm_vmstat(FILES) != before + 1)
+		ret = sm_fail("not refused for a file with a page");
+	sm_unmap(&s);
+	if (sm_hibernation_offered() || sm_vmstat(FILES) != before + 1)
+		ret = sm_fail("not refused for a file that nobody maps");
+	sm_close(&s);
+	if (!sm_hibernation_offered() || sm_vmstat(FILES) != before)
+		ret = sm_fail("still refused when the file is gone");
+	return ret;
+}
+
+/* Whether the log names, and why, what it ought to name; else why not. */
+static bool named(const char *what, const char *want)
+{
+	char line[1024];
+	const char *wrong = sm_hibernation_refusal(line, sizeof(line));
+
+	if (!wrong && strstr(line, want))
+		return true;
+	sm_note("%s: %s \"%s\"", what, wrong ?: "not named in", line);
+	return false;
+}
+
+static int test_hibernation_names(void)
+{
+	char control[CMSG_SPACE(sizeof(int))] = {}, byte = 0, want[128];
+	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	int ret = KSFT_PASS, pair[2];
+	struct secret s;
+	pid_t child;
+
+	if (!sm_hibernation_offered())
+		return sm_skip("no hibernation");
+	new_secret(&s, 8, sm_from);
+	sm_holder(want, sizeof(want), getpid(), 8, "secretmem");
+	if (!named("mapping and descriptor", want))
+		ret = KSFT_FAIL;
+
+	child = fork();
+	if (!child) {
+		pause();
+		exit(0);
+	}
+	if (!named("parent", want))
+		ret = KSFT_FAIL;
+	sm_holder(want, sizeof(want), child, 8, "secretmem");
+	if (!named("child", want))
+		ret = KSFT_FAIL;
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+
+	sm_holder(want, sizeof(want), getpid(), 8, "secretmem");
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
+		return sm_fail("socketpair: %s", strerror(errno));
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &s.fd, sizeof(int));
+	if (sendmsg(pair[0], &msg, 0) != 1)
+		return sm_fail("sendmsg: %s", strerror(errno));
+	close(s.fd);
+	if (!named("mapping", want))
+		ret = KSFT_FAIL;
+	munmap(s.mem, s.nr * SM_PAGE);
+	if (!named("message", ", 1 held by no process that can be named"))
+		ret = KSFT_FAIL;
+	close(pair[0]);
+	close(pair[1]);
+	if (!sm_hibernation_offered())
+		ret = sm_fail("still refused when the file is gone");
+	return ret;
+}
+
+/* Secrets that come when permission to hibernate was given already. */
+static int test_hibernation_device(void)
+{
+	int fd, image = 0, err = 0, ret = KSFT_PASS;
+	struct secret s;
+
+	if (!sm_hibernation_offered())
+		return sm_skip("no hibernation");
+	fd = open("/dev/snapshot", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return sm_skip("/dev/snapshot: %s", strerror(errno));
+	new_secret(&s, sm_nr, sm_from);
+	if (ioctl(fd, SNAPSHOT_FREEZE))
+		return sm_fail("SNAPSHOT_FREEZE: %s", strerror(errno));
+	if (ioctl(fd, SNAPSHOT_CREATE_IMAGE, &image))
+		err = errno;
+	/* Thaws as well, with an image and without. */
+	close(fd);
+	sm_note("SNAPSHOT_CREATE_IMAGE: %s", strerror(err));
+	if (err != EPERM)
+		ret = sm_fail("an image was made");
+	if (sm_wrong(&s))
+		ret = sm_fail("%zu wrong words", sm_wrong(&s));
+	return ret;
+}
+
+/* The last close lets hibernation in when all pages are zeroed, not before. */
+static int test_hibernation_close(void)
+{
+	size_t nr = sm_long ? 65536 : 8192;
+	int pipefd[2], status, looks = 0;
+	long long before, left;
+	struct secret s;
+	pid_t pid;
+	char c;
+
+	if (!sm_hibernation_offered())
+		return sm_skip("no hibernation");
+	sm_stat_refresh();
+	before = sm_vmstat("nr_no_direct_map");
+	if (sm_open(&s, nr) || pipe(pipefd))
+		return sm_fail("memfd_secret: %s", strerror(errno));
+	for (size_t i = 0; i < s.nr; i++)
+		sm_fill_page(&s, i);
+	pid = fork();
+	if (!pid) {
+		close(pipefd[1]);
+		while (read(pipefd[0], &c, 1) > 0)
+			;
+		sm_close(&s);
+		exit(0);
+	}
+	sm_close(&s);
+	close(pipefd[1]);
+	while (!sm_hibernation_offered() && !waitpid(pid, &status, WNOHANG))
+		looks++;
+	/* Some are pending in counters of CPUs; more can only be fewer. */
+	left = sm_vmstat("nr_no_direct_map") - before;
+	sm_note("after %d looks %lld of %zu pages left", looks, left, nr);
+	if (left > (long long)nr / 16)
+		return sm_fail("offered too early");
+	waitpid(pid, &status, 0);
+	return sm_hibernation_offered() ? KSFT_PASS : KSFT_FAIL;
 }
 
 /* pm_test=core: all the way to where the hardware would take over. */
@@ -1572,6 +2070,10 @@ static const struct sm_test tests[] = {
 	  .fn = test_fail_copy },
 	{ .on = "M11: a switch of the mapping that fails changes nothing",
 	  .fn = test_fail_switch },
+	{ .on = "M12: when a batch cannot be copied each page is copied alone",
+	  .fn = test_fail_batch },
+	{ .on = "M12: a copy that fails is traced with the mode of the migration",
+	  .fn = test_trace_mode },
 	{ .on = "M15: at most 0.05 TLB shootdowns per page in a batch of 512",
 	  .fn = test_shootdowns },
 	{ .on = "M16: node counters follow the page (M8)",
@@ -1599,17 +2101,44 @@ static const struct sm_test tests[] = {
 	  .fn = test_reuse },
 	{ .on = "M17: NUMA balancing leaves secret pages alone",
 	  .fn = test_numa_balancing },
+	{ .on = "M17: promotion to a faster tier leaves secret pages alone",
+	  .fn = test_promotion },
+	{ .both = "M17: demotion to a slower tier leaves secret pages alone",
+	  .fn = test_demotion },
+	{ .both = "M17: DAMON's migrate_hot leaves secret pages alone",
+	  .fn = test_damon_hot },
+	{ .both = "M17: DAMON's migrate_cold leaves secret pages alone",
+	  .fn = test_damon_cold },
+	{ .both = "M17: DAMON's migrate_hot by address leaves secret pages alone",
+	  .fn = test_damon_hot_virtual },
+	{ .both = "M17: DAMON's migrate_cold by address leaves secret pages alone",
+	  .fn = test_damon_cold_virtual },
+	{ .both = "M17: DAMON's pageout leaves secret pages alone",
+	  .fn = test_damon_pageout },
+	{ .both = "M17: MADV_COLLAPSE and khugepaged leave secret pages alone",
+	  .fn = test_collapse },
 	{ .both = "M17: KSM does not merge secret pages",
 	  .fn = test_ksm },
 	{ .both = "M17: nothing reclaims secret pages",
 	  .fn = test_reclaim },
 	{ .both = "M21: hibernation is refused while secrets exist",
 	  .fn = test_hibernation },
+	{ .both = "M21: a file without a page does not keep hibernation away",
+	  .fn = test_hibernation_untouched },
+	{ .both = "M21: the log names who keeps hibernation away",
+	  .fn = test_hibernation_names },
+	{ .both = "M21: no image of secrets that came after permission",
+	  .fn = test_hibernation_device },
+	{ .both = "M21: hibernation is offered when the last page is zeroed",
+	  .fn = test_hibernation_close },
 	{ .on = "M21: suspend keeps the secrets, and they still move",
 	  .off = "M22: suspend keeps the secrets",
 	  .fn = test_suspend },
 	{ .both = "M20: a memory error costs one page, for good",
 	  .fn = test_hwpoison },
+	/* The last one: the block is lost for the others. */
+	{ .on = "M20: the memory block of a poisoned page stays online",
+	  .fn = test_hwpoison_block },
 };
 
 int main(int argc, char **argv)

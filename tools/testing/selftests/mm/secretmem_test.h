@@ -407,6 +407,7 @@ enum sm_fail_step {
 	SM_FAIL_ZAP	= 4,
 	SM_FAIL_COPY	= 8,
 	SM_FAIL_SWITCH	= 16,
+	SM_FAIL_BATCH	= 32,
 };
 
 static inline void sm_fault_off(void)
@@ -913,6 +914,164 @@ static inline void sm_block_restore(unsigned int block, bool made)
 	sm_block_set(block, "online_kernel", 20);
 }
 
+/* ------------------------------------------- who moves memory on a guess */
+
+#define SM_DAMON	"/sys/kernel/mm/damon/admin/kdamonds/"
+#define SM_TIERS	"/sys/devices/virtual/memory_tiering/"
+#define SM_DEMOTION	"/sys/kernel/mm/numa/demotion_enabled"
+
+/* Let a range of addresses hold one more page. */
+static inline void sm_widen(__u64 *start, __u64 *end, __u64 page)
+{
+	if (page < *start)
+		*start = page;
+	if (page + SM_PAGE > *end)
+		*end = page + SM_PAGE;
+}
+
+static inline void sm_damon_stop(void)
+{
+	if (sm_exists(SM_DAMON "0/state"))
+		sm_write(SM_DAMON "0/state", "off");
+	sm_write(SM_DAMON "nr_kdamonds", "0");
+}
+
+/*
+ * From now on DAMON does @action to all memory from @start to @end, however it
+ * is used: to addresses of @pid, or physical memory if that is 0. Returns 0, or
+ * below.
+ */
+static inline int sm_damon_start(const char *action, pid_t pid, __u64 start,
+				 __u64 end, int node)
+{
+	const char *ctx = "0/contexts/0/", *scheme = "0/contexts/0/schemes/0/";
+	const struct {
+		const char *dir, *file, *text;
+		__u64 num;
+	} settings[] = {
+		{ "", "nr_kdamonds", NULL, 1 },
+		{ "0/contexts/", "nr_contexts", NULL, 1 },
+		{ ctx, "operations", pid ? "fvaddr" : "paddr", 0 },
+		{ ctx, "monitoring_attrs/intervals/sample_us", NULL, 5000 },
+		{ ctx, "monitoring_attrs/intervals/aggr_us", NULL, 50000 },
+		{ ctx, "targets/nr_targets", NULL, 1 },
+		{ ctx, "targets/0/pid_target", NULL, pid },
+		{ ctx, "targets/0/regions/nr_regions", NULL, 1 },
+		{ ctx, "targets/0/regions/0/start", NULL, start },
+		{ ctx, "targets/0/regions/0/end", NULL, end },
+		{ ctx, "schemes/nr_schemes", NULL, 1 },
+		{ scheme, "action", action, 0 },
+		{ scheme, "target_nid", NULL, node },
+		{ scheme, "access_pattern/sz/max", NULL, ~0UL },
+		{ scheme, "access_pattern/nr_accesses/max", NULL, ~0U },
+		{ scheme, "access_pattern/age/max", NULL, ~0U },
+		{ "0/", "state", "on", 0 },
+	};
+
+	sm_damon_stop();
+	for (size_t i = 0; i < ARRAY_SIZE(settings); i++) {
+		char path[128], num[32];
+		int err;
+
+		snprintf(path, sizeof(path), SM_DAMON "%s%s", settings[i].dir,
+			 settings[i].file);
+		snprintf(num, sizeof(num), "%llu",
+			 (unsigned long long)settings[i].num);
+		err = sm_write(path, settings[i].text ?: num);
+		if (err) {
+			ksft_print_msg("%s: %s\n", path, strerror(-err));
+			sm_damon_stop();
+			return err;
+		}
+	}
+	return 0;
+}
+
+/* The memory tier of a node, a lower one is faster; -1: none. */
+static inline int sm_tier(int node)
+{
+	DIR *dir = opendir(SM_TIERS);
+	char path[512], nodes[64];
+	int tier = -1, n;
+	struct dirent *d;
+
+	while (dir && tier < 0 && (d = readdir(dir))) {
+		if (sscanf(d->d_name, "memory_tier%d", &n) != 1)
+			continue;
+		snprintf(path, sizeof(path), SM_TIERS "%s/nodelist", d->d_name);
+		sm_read(path, nodes, sizeof(nodes));
+		for (char *p = strtok(nodes, ","); p; p = strtok(NULL, ",")) {
+			int first = -1, last = -1;
+
+			if (sscanf(p, "%d-%d", &first, &last) != 2)
+				last = first;
+			if (node >= first && node <= last)
+				tier = n;
+		}
+	}
+	if (dir)
+		closedir(dir);
+	return tier;
+}
+
+/* Whether one node's memory is faster than the other's. */
+static inline bool sm_tiered(int fast, int slow)
+{
+	return sm_tier(fast) >= 0 && sm_tier(fast) < sm_tier(slow);
+}
+
+/* ------------------------------------------------------------ hibernation */
+
+static inline bool sm_hibernation_offered(void)
+{
+	char disk[128];
+
+	return sm_read("/sys/power/disk", disk, sizeof(disk)) > 0 &&
+	       strcmp(disk, "[disabled]");
+}
+
+/*
+ * Try to hibernate, which has to be refused: what the log says about that, or
+ * an empty line. Returns 0, or what is wrong.
+ */
+static inline char const *sm_hibernation_refusal(char *line, size_t len)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	char record[2048], *found;
+	int err, lines = 0;
+	ssize_t n;
+
+	line[0] = 0;
+	if (fd < 0)
+		return "cannot read /dev/kmsg";
+	lseek(fd, 0, SEEK_END);
+	err = sm_write("/sys/power/state", "disk");
+	while ((n = read(fd, record, sizeof(record) - 1)) > 0) {
+		record[n] = 0;
+		found = strstr(record, "hibernation: refused: ");
+		if (!found)
+			continue;
+		found[strcspn(found, "\n")] = 0;
+		snprintf(line, len, "%s", found);
+		lines++;
+	}
+	close(fd);
+	if (err != -EPERM)
+		return "hibernation was not refused";
+	return lines == 1 ? NULL : "not one line in the log";
+}
+
+/* How the log names process @pid, which runs this program. */
+static inline void sm_holder(char *buf, size_t len, pid_t pid, size_t pages,
+			     const char *type)
+{
+	char comm[32];
+
+	sm_read("/proc/self/comm", comm, sizeof(comm));
+	snprintf(buf, len, ", %s[%d] has %zu page%s of %s in 1 file", comm,
+		 pid, pages, pages == 1 ? "" : "s", type);
+}
+
 /* ---------------------------------------------------------------- ballast */
 
 struct ballast {
@@ -1077,6 +1236,7 @@ struct sm_test {
 
 struct sm_shared {
 	char	note[512];
+	unsigned int tries;	/* the most that one thing took */
 };
 
 static struct sm_shared *sm_shared;
@@ -1100,6 +1260,23 @@ void sm_note(const char *fmt, ...)
 	vsnprintf(sm_shared->note + len, sizeof(sm_shared->note) - len,
 		  fmt, ap);
 	va_end(ap);
+}
+
+/*
+ * What may fail because a page is in use just then is tried again, SM_TRIES
+ * times in all. How many it took at most is told with the result.
+ */
+#define SM_TRIES	20
+
+static inline bool sm_try_again(unsigned int *failed)
+{
+	unsigned int tries = ++*failed + 1;
+
+	if (tries > SM_TRIES)
+		return false;
+	if (tries > sm_shared->tries)
+		sm_shared->tries = tries;
+	return true;
 }
 
 static inline char const *sm_test_name(const struct sm_test *t)
@@ -1174,6 +1351,7 @@ static inline int sm_run_child(const struct sm_test *t)
 	pid_t pid;
 
 	sm_shared->note[0] = 0;
+	sm_shared->tries = 0;
 	fflush(stdout);
 	pid = fork();
 	if (pid < 0)
@@ -1194,6 +1372,8 @@ static inline int sm_run_child(const struct sm_test *t)
 	}
 	/* Whatever it left running must not disturb the next one. */
 	kill(-pid, SIGKILL);
+	if (sm_shared->tries)
+		sm_note("%u of %u tries", sm_shared->tries, SM_TRIES);
 	if (WIFSIGNALED(status))
 		return sm_fail("killed by signal %d", WTERMSIG(status));
 	return WEXITSTATUS(status);

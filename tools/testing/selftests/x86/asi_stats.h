@@ -8,12 +8,12 @@
 
 #define STATS	"/sys/kernel/debug/asi/stats"
 
-/* A counter; -1 if there is none of that name. */
-static long stat_of(const char *name)
+/* What a file says of @name; -1 if nothing. */
+static long value_of(const char *file, const char *name)
 {
 	char line[128], key[64];
 	long val, found = -1;
-	FILE *f = fopen(STATS, "re");
+	FILE *f = fopen(file, "re");
 
 	while (f && fgets(line, sizeof(line), f))
 		if (sscanf(line, "%63s %ld", key, &val) == 2 &&
@@ -22,6 +22,12 @@ static long stat_of(const char *name)
 	if (f)
 		fclose(f);
 	return found;
+}
+
+/* A counter; -1 if there is none of that name. */
+static long stat_of(const char *name)
+{
+	return value_of(STATS, name);
 }
 
 /* How often the restricted address space was left. */

@@ -21,6 +21,9 @@
 /* <linux/mempolicy.h> and <numaif.h> need not be installed. */
 #define MOVE_OWN_PAGES	0x2	/* MPOL_MF_MOVE */
 
+/* A page may be in use just when it is to move. */
+#define MOVE_TRIES	20
+
 static unsigned int wanted_moves = 3;
 
 static struct mover {
@@ -30,6 +33,8 @@ static struct mover {
 	unsigned int *moves;	/* of each page, since the guest was ready */
 	unsigned long early;	/* moves of all pages before that */
 	unsigned long again;	/* moves that had to be tried again */
+	unsigned int tries;	/* the most that a round took */
+	size_t stuck;		/* pages that did not move in MOVE_TRIES */
 	unsigned long rounds;
 	double seconds;
 
@@ -73,13 +78,19 @@ static size_t list_pages(struct mover *m, int node)
 static void move_round(struct mover *m, int node)
 {
 	bool early = !vm.reported;
-	unsigned int retries = 0;
+	unsigned int tries = 0;
 	size_t count;
 
 	find_pages(m);
 	while ((count = list_pages(m, node)) && !vm.stopped) {
-		if (retries++)
+		if (tries == MOVE_TRIES) {
+			m->stuck = count;
+			break;
+		}
+		if (tries++)
 			m->again += count;
+		if (tries > m->tries)
+			m->tries = tries;
 		memcpy(m->before, m->nodes, vm.pages * sizeof(*m->before));
 		syscall(SYS_move_pages, 0, count, m->list, m->to, m->status,
 			MOVE_OWN_PAGES);
@@ -113,7 +124,7 @@ static void *run_mover(void *arg)
 	struct mover *m = &mover;
 	double start = now();
 
-	while (!vm.stopped && least_moves(m) < wanted_moves) {
+	while (!vm.stopped && !m->stuck && least_moves(m) < wanted_moves) {
 		move_round(m, m->rounds & 1);
 		if (!(m->rounds & (m->rounds - 1)))
 			ksft_print_msg("%lu times to a node, %.1f s\n",
@@ -161,6 +172,8 @@ static void judge_moves(void)
 		all += m->moves[i];
 	ksft_print_msg("%lu moves of %zu pages in %.1f s, %lu while it booted; %lu tried again\n",
 		       all, vm.pages, m->seconds, m->early, m->again);
+	ksft_print_msg("at most %u of %u tries, %zu pages stuck\n", m->tries,
+		       MOVE_TRIES, m->stuck);
 	if (!wanted_moves)
 		ksft_test_result_skip("every page moved 0 times\n");
 	else if (!movable())

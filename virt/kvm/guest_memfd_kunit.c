@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit suite of what guest_memfd has to do, and no system call shows: on real
+ * VMs, made by /dev/kvm's ioctls. The numbers M1 to M20 are those of the
+ * conditions in Documentation/mm/no_direct_map.rst.
+ */
+#include <kunit/test.h>
+#include <linux/ephmap.h>
+#include <linux/falloc.h>
+#include <linux/fdtable.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/fs_struct.h>
+#include <linux/kvm_host.h>
+#include <linux/mman.h>
+#include <linux/resource.h>
+#include <linux/sched/signal.h>
+#include <linux/uaccess.h>
+
+#include "guest_memfd.h"
+
+#define GMEM_GPA	0x100000000ULL
+#define GMEM_NDM	(GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED | \
+			 GUEST_MEMFD_FLAG_NO_DIRECT_MAP)
+
+/* === Helpers ============================================================== */
+
+static void fput_wrapper(void *file)
+{
+	__fput_sync(file);
+}
+
+/* The file of a new descriptor, which is closed: it goes away with the test. */
+static struct file *test_file(struct kunit *test, int fd)
+{
+	struct file *file;
+
+	KUNIT_ASSERT_GE(test, fd, 0);
+	file = fget(fd);
+	close_fd(fd);
+	KUNIT_ASSERT_NOT_NULL(test, file);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, fput_wrapper, file));
+	return file;
+}
+
+static struct file *test_vm(struct kunit *test)
+{
+	struct file *dev;
+	int fd;
+
+	scoped_with_init_fs()
+		dev = filp_open("/dev/kvm", O_RDWR, 0);
+	if (IS_ERR(dev))
+		kunit_skip(test, "no /dev/kvm: %ld", PTR_ERR(dev));
+
+	/* A VM belongs to an mm. */
+	KUNIT_ASSERT_EQ(test, 0, kunit_attach_mm());
+	fd = dev->f_op->unlocked_ioctl(dev, KVM_CREATE_VM, 0);
+	__fput_sync(dev);
+	return test_file(test, fd);
+}
+
+static struct kvm_vcpu *test_vcpu(struct kunit *test, struct file *vm)
+{
+	int fd = vm->f_op->unlocked_ioctl(vm, KVM_CREATE_VCPU, 0);
+
+	return test_file(test, fd)->private_data;
+}
+
+/* A memslot of one page without a direct map, at GMEM_GPA; returns its file. */
+static struct file *test_slot(struct kunit *test, struct file *vm)
+{
+	struct kvm_create_guest_memfd args = {
+		.size = PAGE_SIZE,
+		.flags = GMEM_NDM,
+	};
+	struct kvm_userspace_memory_region2 region = {
+		.flags = KVM_MEM_GUEST_MEMFD,
+		.guest_phys_addr = GMEM_GPA,
+		.memory_size = PAGE_SIZE,
+	};
+	unsigned long addr;
+	int fd;
+
+	addr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, 0);
+	KUNIT_ASSERT_NE(test, 0UL, addr);
+
+	fd = kvm_gmem_create(vm->private_data, &args);
+	KUNIT_ASSERT_GE(test, fd, 0);
+	region.userspace_addr = addr;
+	region.guest_memfd = fd;
+	KUNIT_ASSERT_EQ(test, 0UL, copy_to_user((void __user *)addr, &region,
+						sizeof(region)));
+	KUNIT_ASSERT_EQ(test, 0L,
+			vm->f_op->unlocked_ioctl(vm,
+						 KVM_SET_USER_MEMORY_REGION2,
+						 addr));
+	return test_file(test, fd);
+}
+
+/* === Creation ============================================================= */
+
+static void m1_creation_that_fails_bars_nothing(struct kunit *test)
+{
+	static const u64 flags[] = {
+		GUEST_MEMFD_FLAG_MOVABLE, GUEST_MEMFD_FLAG_NO_DIRECT_MAP,
+	};
+	struct rlimit *limit = &current->signal->rlim[RLIMIT_NOFILE];
+	unsigned long old = limit->rlim_cur;
+	struct kvm *kvm;
+	int i, fd;
+
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		struct kvm_create_guest_memfd args = {
+			.size = PAGE_SIZE,
+			.flags = flags[i],
+		};
+
+		if (flags[i] == GUEST_MEMFD_FLAG_NO_DIRECT_MAP &&
+		    !ephmap_available())
+			continue;
+
+		kvm = test_vm(test)->private_data;
+		WRITE_ONCE(limit->rlim_cur, 0);
+		fd = kvm_gmem_create(kvm, &args);
+		WRITE_ONCE(limit->rlim_cur, old);
+		KUNIT_EXPECT_EQ(test, -EMFILE, fd);
+		KUNIT_EXPECT_FALSE(test, kvm->gmem_host_copies);
+
+		/* Of a file that is made it is remembered, also when closed. */
+		test_file(test, kvm_gmem_create(kvm, &args));
+		KUNIT_EXPECT_TRUE(test, kvm->gmem_host_copies);
+	}
+}
+
+/* === kvm_vcpu_map() ======================================================= */
+
+static bool can_write(void *addr)
+{
+	char byte = 1;
+
+	return !copy_to_kernel_nofault(addr, &byte, 1);
+}
+
+static bool can_read(void *addr)
+{
+	char byte;
+
+	return !copy_from_kernel_nofault(&byte, addr, 1);
+}
+
+static void m7_read_only_map_is_not_writable(struct kunit *test)
+{
+	struct kvm_host_map map = {};
+	struct kvm_vcpu *vcpu;
+	struct file *vm, *gmem;
+	bool writable, read, wrote;
+	int i, idx, r;
+
+	if (!ephmap_available())
+		kunit_skip(test, "ephmap=off: there is no such memory");
+
+	vm = test_vm(test);
+	vcpu = test_vcpu(test, vm);
+	gmem = test_slot(test, vm);
+
+	/* The second time the page leaves the file while it is mapped. */
+	for (i = 0; i < 4; i++) {
+		writable = i & 1;
+		vcpu_load(vcpu);
+		idx = srcu_read_lock(&vcpu->kvm->srcu);
+		r = __kvm_vcpu_map(vcpu, gpa_to_gfn(GMEM_GPA), &map, writable);
+		if (!r) {
+			read = can_read(map.hva);
+			wrote = can_write(map.hva);
+		}
+		if (!r && i >= 2)
+			r = vfs_fallocate(gmem, FALLOC_FL_PUNCH_HOLE |
+					  FALLOC_FL_KEEP_SIZE, 0, PAGE_SIZE);
+		kvm_vcpu_unmap(vcpu, &map);
+		srcu_read_unlock(&vcpu->kvm->srcu, idx);
+		vcpu_put(vcpu);
+
+		KUNIT_ASSERT_EQ(test, 0, r);
+		KUNIT_EXPECT_TRUE(test, read);
+		KUNIT_EXPECT_EQ_MSG(test, writable, wrote,
+				    "mapped %s, and %s written to",
+				    writable ? "writable" : "read-only",
+				    wrote ? "can be" : "cannot be");
+	}
+}
+
+static struct kunit_case kvm_gmem_cases[] = {
+	KUNIT_CASE(m1_creation_that_fails_bars_nothing),
+	KUNIT_CASE(m7_read_only_map_is_not_writable),
+	{}
+};
+
+static struct kunit_suite kvm_gmem_suite = {
+	.name = "kvm_gmem",
+	.test_cases = kvm_gmem_cases,
+};
+
+kunit_test_suite(kvm_gmem_suite);
