@@ -13,6 +13,7 @@
  * -s leaves the step into a system call out: SYSCALL clears TF, but in Bochs 2.7
  * the kernel gets a trap after it, which it has no explanation for.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/hw_breakpoint.h>

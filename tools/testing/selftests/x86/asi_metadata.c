@@ -17,6 +17,7 @@
  * Each DIR is on a filesystem to test, on a disk from which it can be read again
  * without the kernel touching it (DMA).
  */
+#define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -17,6 +17,7 @@
  * Each DIR is on a file system to test; without, tmpfs with and without huge
  * pages.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
