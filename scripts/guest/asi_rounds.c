@@ -312,7 +312,9 @@ int main(int argc, char **argv)
 			fflush(stdout);
 		}
 	}
-	printf("asi_rounds: %lu rounds, %lu failed, the longest took %.2f s\n",
-	       rounds, failed, longest);
+	printf("# %lu rounds, %lu failed, the longest took %.2f s\n", rounds,
+	       failed, longest);
+	printf("TAP version 13\n1..1\n%sok 1 no round of system calls hangs or fails\n",
+	       slow || failed ? "not " : "");
 	return slow || failed;
 }
