@@ -104,10 +104,18 @@ static bool maps_large(struct block *block)
 	return pmd_leaf(restricted(block));
 }
 
-static void need_large_pages(struct kunit *test, struct block *block)
+/* One that is mapped by a large page: what earlier tests have split is not. */
+static struct block *large_block(struct kunit *test)
 {
-	if (!maps_large(block))
-		kunit_skip(test, "the direct map has no large page here");
+	struct block *block;
+	unsigned int i;
+
+	for (i = 0; i < 8; i++) {
+		block = test_block(test);
+		if (maps_large(block))
+			return block;
+	}
+	kunit_skip(test, "the direct map has no large page here");
 }
 
 /* === A3: absent or equal ================================================== */
@@ -123,9 +131,8 @@ static void a3_all_absent_or_equal(struct kunit *test)
 
 static void a3_large_page_changes(struct kunit *test)
 {
-	struct block *block = test_block(test);
+	struct block *block = large_block(test);
 
-	need_large_pages(test, block);
 	KUNIT_EXPECT_TRUE(test, same(block));
 	KUNIT_ASSERT_EQ(test, set_memory_ro(block->addr, BLOCK_PAGES), 0);
 	KUNIT_EXPECT_TRUE(test, maps_large(block));
@@ -138,9 +145,8 @@ static void a3_large_page_changes(struct kunit *test)
 
 static void a3_split_and_collapse(struct kunit *test)
 {
-	struct block *block = test_block(test);
+	struct block *block = large_block(test);
 
-	need_large_pages(test, block);
 	KUNIT_ASSERT_EQ(test, set_memory_ro(block->addr + PAGE_SIZE, 1), 0);
 	KUNIT_EXPECT_FALSE(test, maps_large(block));
 	KUNIT_EXPECT_TRUE(test, same(block));
@@ -172,10 +178,9 @@ static void a3_set_direct_map(struct kunit *test)
 
 static void a3_absent_stays_absent(struct kunit *test)
 {
-	struct block *block = test_block(test);
+	struct block *block = large_block(test);
 	unsigned long pfn = page_to_pfn(block->page);
 
-	need_large_pages(test, block);
 	asi_zap_direct_map(pfn, BLOCK_PAGES);
 	KUNIT_EXPECT_EQ(test, audit_block(block).present, 0);
 	KUNIT_EXPECT_EQ(test, audit_block(block).absent, BLOCK_PAGES);
@@ -235,11 +240,10 @@ static void run_thread(struct kunit *test, int (*fn)(void *), void *data)
 /* Splits, collapses and changes of presence at once, watched. */
 static void a3_races(struct kunit *test)
 {
-	struct block *block = test_block(test);
+	struct block *block = large_block(test);
 	unsigned long different = 0, present = 0, absent = 0;
 	unsigned long end = jiffies + 2 * HZ;
 
-	need_large_pages(test, block);
 	run_thread(test, change_attributes, block);
 	run_thread(test, change_presence, block);
 	while (time_before(jiffies, end)) {
@@ -736,28 +740,34 @@ static unsigned long kernel_pages(struct zone *zone, unsigned long *blocks)
  */
 static void a5_blocks_are_left_for_the_kernel(struct kunit *test)
 {
-	unsigned long left = 0, blocks = 0, min = 0, slack;
+	unsigned long left = 0, blocks = 0, min = 0, slack = 0;
+	enum { MAX_TRIES = 8 };
 	struct page *page, *next;
+	unsigned int tries = 0;
+	struct zone *zone;
 	LIST_HEAD(list);
 
 	if (nr_online_nodes == 1)
 		kunit_skip(test, "everybody would be out of memory");
-	while ((page = alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_THISNODE |
-				  __GFP_NORETRY | __GFP_NOWARN)))
-		list_add(&page->lru, &list);
-	if (!list_empty(&list)) {
-		struct zone *zone = page_zone(list_first_entry(&list, struct page,
-							       lru));
-
+	/* Others may free memory before it is counted: then there is more. */
+	do {
+		while ((page = alloc_page(GFP_HIGHUSER_MOVABLE |
+					  __GFP_THISNODE | __GFP_NORETRY |
+					  __GFP_NOWARN)))
+			list_add(&page->lru, &list);
+		if (list_empty(&list))
+			break;
+		zone = page_zone(list_first_entry(&list, struct page, lru));
 		left = kernel_pages(zone, &blocks);
 		min = min_wmark_pages(zone);
-	}
+		/* The per-CPU lists, and what others free meanwhile. */
+		slack = 64 * num_online_cpus() + min / 8;
+	} while (blocks && left >= min + BLOCK_PAGES + slack &&
+		 tries++ < MAX_TRIES - 1);
 	list_for_each_entry_safe(page, next, &list, lru)
 		__free_page(page);
-	/* The per-CPU lists, and what others free meanwhile. */
-	slack = 64 * num_online_cpus() + min / 8;
-	kunit_info(test, "%lu pages left, %lu in blocks, the min watermark %lu",
-		   left, blocks, min);
+	kunit_info(test, "%lu pages left, %lu in blocks, the min watermark %lu, %u of %u tries",
+		   left, blocks, min, tries + 1, MAX_TRIES);
 	KUNIT_EXPECT_GT(test, min, 0);
 	KUNIT_EXPECT_GE(test, left + slack, min);
 	if (blocks)
