@@ -5,18 +5,21 @@ MAKEFLAGS += --no-print-directory
 DEPS := @scripts/deps
 TREE := $(DEPS) && scripts/tree
 
-.PHONY: help demo check check-asi check-long check-static check-series stress bench \
-	shell tree refresh series kernel kernel-debug kernel-off kernel-base \
-	clean distclean
+.PHONY: help demo check check-asi check-long check-static check-series check-arch \
+	coverage stress bench shell tree refresh series \
+	kernel kernel-debug kernel-off kernel-base clean distclean
 
 help:
 	@echo 'Secret memory that moves. The first build takes about 15 minutes on 2 cores;'
-	@echo 'times below are without it. Everything made is under build/.'
+	@echo 'times below are without it. A slow machine takes longer. Kernels and logs are in'
+	@echo 'build/.'
 	@echo
-	@echo '  make demo          watch secret pages move in a booted kernel (7 min)'
+	@echo '  make demo          watch secret pages move in a booted kernel (7 min; the first'
+	@echo '                     time 20 to 30 min on a slow machine)'
 	@echo '  make shell         a root shell in the patched kernel (seconds)'
-	@echo '  make check         every test: N passed, N failed (cold 60 min, again 1 min;'
-	@echo '                     FORCE=1 runs also those with nothing changed)'
+	@echo '  make check         the usual tests: N passed, N failed (from nothing'
+	@echo '                     about an hour on a slow machine of two cores; again 1 min;'
+	@echo '                     FORCE=1 also runs those with nothing changed)'
 	@echo '  make bench         measure what it costs, into results/ (30 min; HOST=1: on'
 	@echo '                     this machine, which runs the patched kernel, 5 min)'
 	@echo
@@ -33,15 +36,20 @@ help:
 	@echo ' single checks'
 	@echo '  make check-static  W=1, sparse, kernel-doc, shellcheck and such (5 min)'
 	@echo '  make check-series  every step of the series compiles (minutes per step)'
+	@echo '  make check-arch    the series compiles for arm64, riscv and i386 (15 min each)'
 	@echo '  make check-asi     what make check does, with asi=on, on more machines (80 min)'
-	@echo '  make check-long    the tests that are too long for make check (hours)'
+	@echo '  make check-long    the other tests: more machines and kernels, W=1 and sparse,'
+	@echo '                     the kernel'\''s own mm and KVM selftests (hours)'
+	@echo '  make coverage      which lines the tests run, into results/coverage.md'
+	@echo '                     (needs lcov)'
 	@echo '  make stress        the long stress: a million moves (1 hour)'
 	@echo '                     one test by name: scripts/test NAME; scripts/test --list'
 	@echo
 	@echo '  make clean         remove kernels and results; the trees stay'
 	@echo '  make distclean     remove build/; refuses while build/linux has edits'
 	@echo
-	@echo 'KERNEL_SRC=PATH: an own 7.3.y tree or tarball.  JOBS=N: parallel jobs.'
+	@echo 'KERNEL_SRC=PATH: your own 7.3.y tree or tarball.  QEMU=PATH: your own QEMU.'
+	@echo 'JOBS=N: parallel jobs.'
 
 demo: kernel
 	@scripts/build l2
@@ -70,6 +78,14 @@ check-static:
 check-series:
 	$(DEPS)
 	@scripts/series --compile
+
+check-arch:
+	$(DEPS)
+	@scripts/check-arch
+
+coverage:
+	$(TREE)
+	@scripts/coverage --save
 
 ifdef HOST
 bench:
