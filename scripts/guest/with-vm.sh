@@ -4,10 +4,11 @@
 #
 # usage: with-vm.sh COMMAND...
 #
-# The first VM makes the kernel patch its code, __schedule() for one, and the
-# last one makes it patch it back. QEMU 7.2 may go on running what another CPU
-# had there a moment before: the kernel dies of an int3 that is none. So there
-# is one CPU while the first VM is made, and never a last one.
+# The first VM makes the kernel patch its own code, __schedule() for one, and
+# closing the last one makes it patch that back. QEMU 7.2 sometimes kept running
+# what another CPU had there a moment before, and the kernel died of an int3 that
+# is not in memory. Whether QEMU 11.1 does that is not known. So only one CPU is
+# online while the first VM is made, and the VM is never closed.
 
 cpus=$(ls /sys/devices/system/cpu/cpu*/online)
 for cpu in $cpus; do echo 0 >"$cpu"; done 2>/dev/null
