@@ -5,6 +5,8 @@
  * the direct map does not reach it. This file is the only one that removes the
  * alias and gives it back. For more info see Documentation/mm/no_direct_map.rst.
  */
+#include <kunit/static_stub.h>
+#include <kunit/visibility.h>
 #include <linux/atomic.h>
 #include <linux/debugfs.h>
 #include <linux/ephmap.h>
@@ -136,7 +138,7 @@ static void holder_add(struct no_direct_map_holder *holder, struct file *file)
 		return;
 	seen = xa_store(&holder->seen, (unsigned long)mapping, self,
 			GFP_ATOMIC);
-	if (seen == self)
+	if (seen == self || xa_is_err(seen))
 		return;
 	if (!seen)
 		holder->named++;
@@ -195,7 +197,8 @@ static void holder_add_mappings(struct no_direct_map_holder *holder,
 		}
 		mmap_read_unlock(mm);
 	}
-	mmput(mm);
+	/* If it is the last reference, not here. */
+	mmput_async(mm);
 }
 
 /* The next process from @nr on that is not a kernel thread, referenced. */
@@ -462,6 +465,13 @@ int folios_zap_direct_map(struct list_head *folios)
 }
 EXPORT_SYMBOL_FOR_MODULES(folios_zap_direct_map, "kvm");
 
+/* KUnit stubs this: its poisoned pages are only said to be. */
+VISIBLE_IF_KUNIT void keep_block_online(unsigned long pfn)
+{
+	KUNIT_STATIC_STUB_REDIRECT(keep_block_online, pfn);
+	memblk_set_poisoned_secret(pfn);
+}
+
 /* Give the alias back to a folio that was zeroed, or see @err for why not. */
 static __always_inline void direct_map_restore(struct folio *folio,
 					       unsigned long nr, int err)
@@ -475,7 +485,7 @@ static __always_inline void direct_map_restore(struct folio *folio,
 	else
 		dec_node_page_state(folio_page(folio, 0), NR_NO_DIRECT_MAP);
 	if (unlikely(err == -EHWPOISON)) {
-		memblk_set_poisoned_secret(folio_pfn(folio));
+		keep_block_online(folio_pfn(folio));
 		return;
 	}
 

@@ -123,6 +123,9 @@ int folio_zap_direct_map(struct folio *folio);
 int folios_zap_direct_map(struct list_head *folios);
 void folio_restore_direct_map(struct folio *folio);
 void folios_restore_direct_map(struct list_head *folios);
+#if IS_ENABLED(CONFIG_KUNIT)
+void keep_block_online(unsigned long pfn);
+#endif
 int direct_map_batch_zap(struct direct_map_batch *batch, struct folio *folio);
 void direct_map_batch_flush(struct direct_map_batch *batch);
 

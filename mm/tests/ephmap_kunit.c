@@ -763,6 +763,13 @@ static void count_again(struct folio *folio)
 #endif
 }
 
+static unsigned int m20_kept;
+
+static void m20_keep_block_online(unsigned long pfn)
+{
+	m20_kept++;
+}
+
 /* A list around the size of a session, with a large and two poisoned folios. */
 static void m10_restore_many(struct kunit *test)
 {
@@ -792,7 +799,11 @@ static void m10_restore_many(struct kunit *test)
 	SetPageHWPoison(folio_page(folios[0], 0));
 	SetPageHWPoison(folio_page(folios[EPHMAP_MAX_PAGES], 0));
 
+	m20_kept = 0;
+	kunit_activate_static_stub(test, keep_block_online,
+				   m20_keep_block_online);
 	folios_restore_direct_map(&list);
+	KUNIT_EXPECT_EQ(test, m20_kept, 2);
 
 	ClearPageHWPoison(folio_page(folios[0], 0));
 	ClearPageHWPoison(folio_page(folios[EPHMAP_MAX_PAGES], 0));

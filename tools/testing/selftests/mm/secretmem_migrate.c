@@ -1342,7 +1342,7 @@ static void hot_task(struct hot *hot, size_t nr, double seconds)
 }
 
 /* @mode: 1 moves pages to where they are used, 2 promotes them to a fast tier. */
-static int numa_balancing(int mode)
+static int by_hinting_faults(int mode)
 {
 	static const char *const tune[][2] = {
 		{ "scan_delay_ms", "10" },
@@ -1395,14 +1395,14 @@ static int numa_balancing(int mode)
 
 static int test_numa_balancing(void)
 {
-	return numa_balancing(1);
+	return by_hinting_faults(1);
 }
 
 static int test_promotion(void)
 {
 	if (!sm_tiered(sm_from, sm_to))
 		return sm_skip("no memory tiers");
-	return numa_balancing(2);
+	return by_hinting_faults(2);
 }
 
 /* A file's pages on a node, to compare secret pages with. */
