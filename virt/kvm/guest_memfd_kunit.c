@@ -156,7 +156,7 @@ static void m7_read_only_map_is_not_writable(struct kunit *test)
 	struct kvm_host_map map = {};
 	struct kvm_vcpu *vcpu;
 	struct file *vm, *gmem;
-	bool writable, read, wrote;
+	bool writable, read = false, wrote = false;
 	int i, idx, r;
 
 	if (!ephmap_available())
