@@ -22,7 +22,7 @@ fi
 echo "1..3"
 
 block=
-for one in $memory/memory[0-9]*; do
+for one in "$memory"/memory[0-9]*; do
 	[ "$(cat "$one/state")" = online ] || continue
 	[ "$(cat "$one/removable" 2>/dev/null)" != 0 ] || continue
 	if (echo offline >"$one/state") 2>/dev/null; then
