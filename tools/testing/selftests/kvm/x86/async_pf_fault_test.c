@@ -11,7 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/syscall.h>
-#include <linux/sizes.h>
+
 #include <linux/userfaultfd.h>
 
 #include "test_util.h"
@@ -21,9 +21,9 @@
 #include "ucall_common.h"
 #include "kselftest.h"
 
-#define MEM_GPA		SZ_4G
+#define MEM_GPA		(4ULL << 30)
 #define MEM_SLOT	10
-#define MEM_SIZE	SZ_4K
+#define MEM_SIZE	4096ULL
 #define MEM_VALUE	0x1122334455667788ULL
 #define APF_VECTOR	0xec
 #define TIMEOUT_S	10
