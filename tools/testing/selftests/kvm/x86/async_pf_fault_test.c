@@ -230,7 +230,7 @@ static void test_cause(const struct cause *c, bool pv, bool write)
 	void *mem;
 	int err;
 
-#define NAME "EFAULT from %s, %s, async #PF %s in the guest\n", c->name, \
+#define NAME "EFAULT from %s, %s, async PF %s in the guest\n", c->name, \
 	     write ? "written" : "read", pv ? "on" : "off"
 
 	mem = c->map();
@@ -308,7 +308,7 @@ static void test_wait(bool pv, bool write)
 		       (unsigned long)*not_present, (unsigned long)*ready);
 	if (!!*not_present != pv || *not_present != *ready)
 		ok = false;
-	ksft_test_result(ok, "waits for missing memory, %s, async #PF %s in the guest\n",
+	ksft_test_result(ok, "waits for missing memory, %s, async PF %s in the guest\n",
 			 write ? "written" : "read", pv ? "on" : "off");
 	if (err)
 		pthread_cancel(thread);
