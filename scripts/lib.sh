@@ -72,6 +72,11 @@ copy_libraries() {
 		done
 }
 
+# kunit_suites: the KUnit suites that this series brings, one a line.
+kunit_suites() {
+	sed -n 's/^suite *| *\([a-z_]*\) .*/\1/p' "$ROOT/scripts/tests.expect"
+}
+
 # --- the series -----------------------------------------------------------
 
 # Where new kernel files may live in this repository. scripts/ and configs/
