@@ -140,8 +140,6 @@ static const char * __init asi_refused(void)
 		return "page-table isolation is on";
 	if (!boot_cpu_has(X86_FEATURE_NX))
 		return "the CPU has no NX";
-	if (debug_pagealloc_enabled())
-		return "debug_pagealloc is on";
 	if (pageblock_order < PMD_SHIFT - PAGE_SHIFT)
 		return "pageblocks are smaller than 2 MB";
 	/* Without grouping all memory is unmovable, that is, present. */
