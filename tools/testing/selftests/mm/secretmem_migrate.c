@@ -1565,12 +1565,20 @@ static int test_collapse(void)
 	struct secret s;
 	__u64 *pfns;
 
-	new_secret(&s, 2 * huge / SM_PAGE, sm_from);
-	pfns = sm_pfns(&s);
-	mem = mmap(NULL, 2 * huge, PROT_READ | PROT_WRITE,
+	new_secret(&s, huge / SM_PAGE, sm_from);
+	munmap(s.mem, huge);
+	mem = mmap(NULL, 3 * huge, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	mem = (char *)(((uintptr_t)mem + huge - 1) & ~(huge - 1));
-	secret = (char *)(((uintptr_t)s.mem + huge - 1) & ~(huge - 1));
+	/* At an address where a huge page of the file would fit. */
+	secret = mmap(mem + huge, huge, PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_FIXED, s.fd, 0);
+	if (secret == MAP_FAILED)
+		return sm_fail("mmap: %s", strerror(errno));
+	s.mem = (__u64 *)secret;
+	if (sm_wrong(&s))
+		return sm_fail("%zu wrong words", sm_wrong(&s));
+	pfns = sm_pfns(&s);
 	madvise(mem, huge, MADV_NOHUGEPAGE);
 	memset(mem, 1, huge);
 	madvise(mem, huge, MADV_HUGEPAGE);
