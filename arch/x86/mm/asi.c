@@ -470,7 +470,7 @@ static bool asi_block_is_movable(unsigned long pfn)
 		struct page *page = pfn_to_online_page(ends[i]);
 
 		if (page && zone_spans_pfn(page_zone(page), ends[i]))
-			return is_migrate_movable(get_pageblock_migratetype(page));
+			return get_pageblock_visibility(page) == VIS_USER;
 	}
 	return false;
 }
@@ -1018,7 +1018,7 @@ static int asi_page_kind(struct page *page)
 	int kind = -1;
 
 	if (!folio_try_get(folio)) {
-		if (!is_migrate_movable(get_pageblock_migratetype(page)))
+		if (get_pageblock_visibility(page) != VIS_USER)
 			return -1;
 		/* Frozen pages have no references; slab's are most. */
 		return PageSlab(page) ? -1 : ASI_FREE;

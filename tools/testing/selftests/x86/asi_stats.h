@@ -31,7 +31,7 @@ static long stat_of(const char *name)
 }
 
 /* How often the restricted address space was left. */
-static long exits(void)
+static inline long exits(void)
 {
 	return stat_of("exits_fault") + stat_of("exits_switch");
 }
