@@ -81,22 +81,21 @@ static void b10_isolation_keeps_visibility(struct kunit *test)
 static void b4_merges_within_a_visibility(struct kunit *test)
 {
 	for (int one = 0; one < MIGRATE_TYPES; one++) {
-		for (int other = 0; other < MIGRATE_TYPES; other++) {
-			bool plain = one < MIGRATE_PCPTYPES &&
-				     other < MIGRATE_PCPTYPES;
-			freetype_t kernel = migrate_to_freetype(one, VIS_KERNEL);
+		const freetype_t kernel = migrate_to_freetype(one, VIS_KERNEL);
 
-			KUNIT_EXPECT_EQ(test, plain,
-				freetypes_mergeable(kernel,
-					migrate_to_freetype(other, VIS_KERNEL)));
+		for (int other = 0; other < MIGRATE_TYPES; other++) {
+			const bool plain = one < MIGRATE_PCPTYPES &&
+					   other < MIGRATE_PCPTYPES;
+			freetype_t with;
+
+			with = migrate_to_freetype(other, VIS_KERNEL);
+			KUNIT_EXPECT_EQ(test, plain, freetypes_mergeable(kernel, with));
 			if (!IS_ENABLED(CONFIG_PAGE_VISIBILITY))
 				continue;
-			KUNIT_EXPECT_FALSE(test,
-				freetypes_mergeable(kernel,
-					migrate_to_freetype(other, VIS_USER)));
-			KUNIT_EXPECT_FALSE(test,
-				freetypes_mergeable(kernel,
-					migrate_to_freetype(other, VIS_SECRET)));
+			with = migrate_to_freetype(other, VIS_USER);
+			KUNIT_EXPECT_FALSE(test, freetypes_mergeable(kernel, with));
+			with = migrate_to_freetype(other, VIS_SECRET);
+			KUNIT_EXPECT_FALSE(test, freetypes_mergeable(kernel, with));
 		}
 	}
 }

@@ -35,6 +35,15 @@
 #include "asi_stats.h"
 #include "kselftest.h"
 
+#ifndef KVM_CREATE_GUEST_MEMFD
+struct kvm_create_guest_memfd {
+	__u64 size;
+	__u64 flags;
+	__u64 reserved[6];
+};
+#define KVM_CREATE_GUEST_MEMFD	_IOWR(KVMIO, 0xd4, struct kvm_create_guest_memfd)
+#endif
+
 #define AUDIT	"/sys/kernel/debug/asi/audit"
 
 static size_t len = 16UL << 20;
