@@ -977,12 +977,24 @@ static void m18_gup_fast_refuses_any_order(struct kunit *test)
 	}
 }
 
+/* On all CPUs. */
+static unsigned long vm_events(struct kunit *test, enum vm_event_item item)
+{
+	unsigned long *events = kunit_kcalloc(test, NR_VM_EVENT_ITEMS,
+					      sizeof(*events), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, events);
+	all_vm_events(events);
+	return events[item];
+}
+
 /* All lose their alias, with one shootdown, or none does. */
 static void m15_zap_many(struct kunit *test)
 {
 	enum { NR = 70, POISONED = 40 };
 	unsigned int i, absent = 0;
 	struct folio *folios[NR];
+	unsigned long shootdowns;
 	LIST_HEAD(list);
 
 	if (!IS_ENABLED(CONFIG_MEMORY_FAILURE))
@@ -999,10 +1011,13 @@ static void m15_zap_many(struct kunit *test)
 		absent += !folio_has_direct_map(folios[i]);
 	KUNIT_EXPECT_EQ(test, absent, 0);
 
+	shootdowns = vm_events(test, DIRECT_MAP_ZAP_SHOOTDOWNS);
 	KUNIT_EXPECT_EQ(test, 0, folios_zap_direct_map(&list));
+	shootdowns = vm_events(test, DIRECT_MAP_ZAP_SHOOTDOWNS) - shootdowns;
 	for (i = 0; i < NR; i++)
 		absent += !folio_has_direct_map(folios[i]);
 	KUNIT_EXPECT_EQ(test, absent, NR);
+	KUNIT_EXPECT_EQ(test, shootdowns, 1);
 
 	folios_restore_direct_map(&list);
 	for (i = 0; i < NR; i++)
