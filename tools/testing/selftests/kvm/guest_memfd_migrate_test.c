@@ -1958,6 +1958,11 @@ static int test_hwpoison(void)
 	sm_write("/proc/sys/vm/compact_memory", "1");
 	if (!sm_kpf(pfn, SM_KPF_HWPOISON) || sm_kpf(pfn, SM_KPF_BUDDY))
 		ret = sm_fail("the page was handed back");
+	/* It was not zeroed: it must not get its alias, nor a new owner. */
+	if (gm_no_map() &&
+	    sm_writef(SM_DEBUGFS "hwpoison/unpoison-pfn", "%#llx",
+		      (unsigned long long)pfn) != -EOPNOTSUPP)
+		ret = sm_fail("the page lets itself be unpoisoned");
 	return ret;
 }
 
