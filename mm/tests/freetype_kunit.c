@@ -112,6 +112,7 @@ static struct kunit_suite freetype_suite = {
 	.name = "freetype",
 	.test_cases = freetype_cases,
 };
+
 kunit_test_suite(freetype_suite);
 
 MODULE_DESCRIPTION("KUnit tests of freetypes");
