@@ -123,7 +123,8 @@ static long unmovable_used(int node)
 		} else if (!blocks &&
 			   sscanf(line, "Node %d, zone %*[^,], type %31s%n",
 				  &n, type, &pos) == 2) {
-			if (n != node || strcmp(type, "Unmovable"))
+			if (n != node || (strcmp(type, "Unmovable") &&
+					  strcmp(type, "UserUnmovable")))
 				continue;
 			for (int order = 0; sscanf(line + pos, "%ld%n", &val,
 						   &len) == 1; order++) {
