@@ -131,10 +131,15 @@ static long unmovable_used(int node)
 				sum -= val << order;
 				pos += len;
 			}
-		} else if (blocks && sscanf(line, "Node %d, zone %*s %ld", &n,
-					    &val) == 2 && n == node) {
-			/* The first column is the unmovable ones. */
-			sum += val * 512;
+		} else if (blocks && sscanf(line, "Node %d, zone %*s%n", &n,
+					    &pos) == 1 && n == node) {
+			/* Unmovable is the first column, users' the seventh. */
+			for (int col = 0; sscanf(line + pos, "%ld%n", &val,
+						 &len) == 1; col++) {
+				if (!col || col == 6)
+					sum += val * 512;
+				pos += len;
+			}
 		}
 	}
 	fclose(f);
