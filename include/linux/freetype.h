@@ -26,15 +26,20 @@ enum page_visibility {
 
 /**
  * typedef freetype_t - mobility and visibility of free pages
- * @mobility: An enum migratetype.
- * @visibility: An enum page_visibility.
+ * @type: An enum migratetype, and above it an enum page_visibility.
  *
- * There is a free list for each freetype that exists, see freetype_idx().
+ * There is a free list for each freetype that exists, see freetype_idx(). That
+ * of the kernel's is the migratetype itself, so that where there is no other
+ * memory it costs what a migratetype does.
  */
 typedef struct {
-	u8 mobility;
-	u8 visibility;
+	unsigned int type;
 } freetype_t;
+
+#define FREETYPE_MOBILITY_BITS	3
+#define FREETYPE_MOBILITY_MASK	((1U << FREETYPE_MOBILITY_BITS) - 1)
+
+static_assert(MIGRATE_TYPES <= 1 << FREETYPE_MOBILITY_BITS);
 
 /*
  * The free lists. Those of enum migratetype keep their index, so that nothing
@@ -61,25 +66,25 @@ enum freetype_list {
 static inline freetype_t migrate_to_freetype(int migratetype,
 					     enum page_visibility visibility)
 {
-	return (freetype_t){ migratetype, visibility };
+	return (freetype_t){ migratetype | visibility << FREETYPE_MOBILITY_BITS };
 }
 
 static inline int free_to_migratetype(freetype_t freetype)
 {
-	return freetype.mobility;
+	return freetype.type & FREETYPE_MOBILITY_MASK;
 }
 
 static inline enum page_visibility freetype_visibility(freetype_t freetype)
 {
 	if (!IS_ENABLED(CONFIG_PAGE_VISIBILITY))
 		return VIS_KERNEL;
-	return freetype.visibility;
+	return freetype.type >> FREETYPE_MOBILITY_BITS;
 }
 
 static inline bool is_freetype_isolate(freetype_t freetype)
 {
 #ifdef CONFIG_MEMORY_ISOLATION
-	return freetype.mobility == MIGRATE_ISOLATE;
+	return free_to_migratetype(freetype) == MIGRATE_ISOLATE;
 #else
 	return false;
 #endif
@@ -87,8 +92,7 @@ static inline bool is_freetype_isolate(freetype_t freetype)
 
 static inline bool freetypes_equal(freetype_t one, freetype_t other)
 {
-	return one.mobility == other.mobility &&
-	       freetype_visibility(one) == freetype_visibility(other);
+	return one.type == other.type;
 }
 
 /*
@@ -97,8 +101,8 @@ static inline bool freetypes_equal(freetype_t one, freetype_t other)
  */
 static inline bool freetypes_mergeable(freetype_t one, freetype_t other)
 {
-	return migratetype_is_mergeable(one.mobility) &&
-	       migratetype_is_mergeable(other.mobility) &&
+	return migratetype_is_mergeable(free_to_migratetype(one)) &&
+	       migratetype_is_mergeable(free_to_migratetype(other)) &&
 	       freetype_visibility(one) == freetype_visibility(other);
 }
 
@@ -113,12 +117,12 @@ static inline bool freetypes_mergeable(freetype_t one, freetype_t other)
 static inline unsigned int freetype_idx(freetype_t freetype)
 {
 #ifdef CONFIG_PAGE_VISIBILITY
-	const int mobility = freetype.mobility;
+	const int mobility = free_to_migratetype(freetype);
 
-	if (likely(freetype.visibility == VIS_KERNEL) ||
+	if (likely(freetype_visibility(freetype) == VIS_KERNEL) ||
 	    is_freetype_isolate(freetype))
 		return mobility;
-	if (freetype.visibility == VIS_USER)
+	if (freetype_visibility(freetype) == VIS_USER)
 		return is_migrate_movable(mobility) ? mobility :
 						      FREETYPE_USER_UNMOVABLE;
 #ifdef CONFIG_CMA
@@ -128,7 +132,7 @@ static inline unsigned int freetype_idx(freetype_t freetype)
 	return mobility == MIGRATE_MOVABLE ? FREETYPE_SECRET_MOVABLE :
 					     FREETYPE_SECRET_UNMOVABLE;
 #else
-	return freetype.mobility;
+	return free_to_migratetype(freetype);
 #endif
 }
 

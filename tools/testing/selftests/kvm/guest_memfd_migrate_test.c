@@ -100,52 +100,6 @@ static int test_flags(void)
 
 /* ---------------------------------------------- M2: what pages they are */
 
-/*
- * How many pages of a node are taken in unmovable pageblocks: what these
- * blocks have, less what is free in them. A block that changes sides wholly
- * free makes no difference.
- */
-static long unmovable_used(int node)
-{
-	char line[1024], type[32];
-	bool blocks = false;
-	long sum = -1, val;
-	int n, pos, len;
-	FILE *f = fopen("/proc/pagetypeinfo", "re");
-
-	if (!f)
-		return -1;
-	while (fgets(line, sizeof(line), f)) {
-		if (!strncmp(line, "Number of blocks type", 21)) {
-			blocks = true;
-		} else if (!strncmp(line, "Free pages count", 16)) {
-			blocks = false;
-		} else if (!blocks &&
-			   sscanf(line, "Node %d, zone %*[^,], type %31s%n",
-				  &n, type, &pos) == 2) {
-			if (n != node || (strcmp(type, "Unmovable") &&
-					  strcmp(type, "UserUnmovable")))
-				continue;
-			for (int order = 0; sscanf(line + pos, "%ld%n", &val,
-						   &len) == 1; order++) {
-				sum -= val << order;
-				pos += len;
-			}
-		} else if (blocks && sscanf(line, "Node %d, zone %*s%n", &n,
-					    &pos) == 1 && n == node) {
-			/* Unmovable is the first column, users' the seventh. */
-			for (int col = 0; sscanf(line + pos, "%ld%n", &val,
-						 &len) == 1; col++) {
-				if (!col || col == 6)
-					sum += val * 512;
-				pos += len;
-			}
-		}
-	}
-	fclose(f);
-	return sum + 1;
-}
-
 static int test_pageblocks(void)
 {
 	size_t nr = sm_long ? 16384 : 4096, evictable = 0;
@@ -164,9 +118,9 @@ static int test_pageblocks(void)
 	if (gm_cgroup_enter())
 		return sm_skip("no memory controller");
 	gm_new(&g, 1, nr, gm_guest_strict);
-	before = unmovable_used(sm_to);
+	before = sm_unmovable_used(sm_to);
 	gm_allocate(&g, sm_to);
-	taken = unmovable_used(sm_to) - before;
+	taken = sm_unmovable_used(sm_to) - before;
 	frames = gm_frames(g.s.nr);
 	for (size_t i = 0; i < frames.nr; i++)
 		evictable += !sm_kpf(frames.pfn[i], SM_KPF_LRU);

@@ -617,46 +617,6 @@ static int test_madvise_inject(void)
 
 /* ------------------------------------- M2, M16: what follows the page */
 
-/*
- * How many pages of a node are taken in unmovable pageblocks: what these
- * blocks have, less what is free in them. A block that changes sides wholly
- * free makes no difference.
- */
-static long unmovable_used(int node)
-{
-	char line[1024], type[32];
-	bool blocks = false;
-	long sum = -1, val;
-	int n, pos, len;
-	FILE *f = fopen("/proc/pagetypeinfo", "re");
-
-	if (!f)
-		return -1;
-	while (fgets(line, sizeof(line), f)) {
-		if (!strncmp(line, "Number of blocks type", 21)) {
-			blocks = true;
-		} else if (!strncmp(line, "Free pages count", 16)) {
-			blocks = false;
-		} else if (!blocks &&
-			   sscanf(line, "Node %d, zone %*[^,], type %31s%n",
-				  &n, type, &pos) == 2) {
-			if (n != node || strcmp(type, "Unmovable"))
-				continue;
-			for (int order = 0; sscanf(line + pos, "%ld%n", &val,
-						   &len) == 1; order++) {
-				sum -= val << order;
-				pos += len;
-			}
-		} else if (blocks && sscanf(line, "Node %d, zone %*s %ld", &n,
-					    &val) == 2 && n == node) {
-			/* The first column is the unmovable ones. */
-			sum += val * 512;
-		}
-	}
-	fclose(f);
-	return sum + 1;
-}
-
 /* Flags that say what a page is, and not what happened to it lately. */
 static const unsigned int kept_flags[] = {
 	SM_KPF_UPTODATE, SM_KPF_LRU, SM_KPF_MMAP, SM_KPF_ANON,
@@ -704,14 +664,14 @@ static int test_unevictable(void)
 
 static int test_pageblocks(void)
 {
-	long before = unmovable_used(sm_to), taken;
+	long before = sm_unmovable_used(sm_to), taken;
 	size_t nr = sm_long ? 16384 : 4096;
 	struct secret s;
 
 	if (before < 0)
 		return sm_skip("no /proc/pagetypeinfo");
 	new_secret(&s, nr, sm_to);
-	taken = unmovable_used(sm_to) - before;
+	taken = sm_unmovable_used(sm_to) - before;
 	sm_note("%zu pages took %ld of unmovable pageblocks", nr, taken);
 	/* What CPUs have in stock counts as taken already. */
 	if (sm_on)

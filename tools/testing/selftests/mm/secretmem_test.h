@@ -1139,6 +1139,57 @@ static inline size_t sm_free_for_kernel(int node)
 	return sum;
 }
 
+/* Whether it is a kind of memory that cannot be moved: the kernel's, or users'. */
+static inline bool sm_type_unmovable(const char *type)
+{
+	return !strcmp(type, "Unmovable") || !strcmp(type, "UserUnmovable");
+}
+
+/*
+ * How many pages of a node are taken in unmovable pageblocks: what these
+ * blocks have, less what is free in them. A block that changes sides wholly
+ * free makes no difference. -1 without /proc/pagetypeinfo.
+ */
+static inline long sm_unmovable_used(int node)
+{
+	FILE *f = fopen("/proc/pagetypeinfo", "re");
+	char line[1024], type[32];
+	unsigned long columns = 0;
+	long sum = 0, val;
+	int n, pos, len;
+
+	if (!f)
+		return -1;
+	while (fgets(line, sizeof(line), f)) {
+		char *p = line;
+
+		if (!strncmp(p, "Number of blocks type", 21)) {
+			p += 21;
+			for (int col = 0; sscanf(p, "%31s%n", type, &len) == 1;
+			     col++, p += len)
+				columns |= (unsigned long)sm_type_unmovable(type) << col;
+		} else if (!strncmp(p, "Free pages count", 16) ||
+			   !strncmp(p, "Number of mixed blocks", 22)) {
+			columns = 0;
+		} else if (columns && sscanf(p, "Node %d, zone %*s%n", &n,
+					     &pos) == 1 && n == node) {
+			p += pos;
+			for (int col = 0; sscanf(p, "%ld%n", &val, &len) == 1;
+			     col++, p += len)
+				sum += columns >> col & 1 ? val * 512 : 0;
+		} else if (sscanf(p, "Node %d, zone %*[^,], type %31s%n", &n,
+				  type, &pos) == 2 && n == node &&
+			   sm_type_unmovable(type)) {
+			p += pos;
+			for (int order = 0; sscanf(p, "%ld%n", &val, &len) == 1;
+			     order++, p += len)
+				sum -= val << order;
+		}
+	}
+	fclose(f);
+	return sum;
+}
+
 /* The free pages of a node that user memory can have, its reserve included. */
 static inline long long sm_node_free(int node)
 {
