@@ -260,28 +260,6 @@ void no_direct_map_describe(struct seq_buf *line)
 
 /* === The alias ============================================================ */
 
-/*
- * Of small folios, there are as many as there are page faults. Where @nr is 1,
- * and the compiler sees it, nobody asks again how large the folio is.
- */
-static __always_inline int direct_map_set(struct folio *folio,
-					  unsigned long nr, bool valid)
-{
-	struct page *page = folio_page(folio, 0);
-
-	if (nr > 1)
-		return set_direct_map_valid_noflush(page, nr, valid);
-	return valid ? set_direct_map_default_noflush(page) :
-		       set_direct_map_invalid_noflush(page);
-}
-
-static __always_inline bool folio_poisoned(struct folio *folio,
-					   unsigned long nr)
-{
-	return nr > 1 ? folio_contain_hwpoisoned_page(folio) :
-			folio_test_hwpoison(folio);
-}
-
 /**
  * folio_has_direct_map() - whether a folio has its direct-map alias
  * @folio: The folio, whose state the caller keeps from changing.
@@ -296,71 +274,13 @@ bool folio_has_direct_map(struct folio *folio)
 	return kernel_page_present(folio_page(folio, 0));
 }
 
-/*
- * What is gone needs no split to come back: this cannot fail. Where nothing is
- * gone it must not be tried. No CPU has cached that an entry is not present:
- * nothing to flush.
- */
-static noinline int folio_zap_undo(struct folio *folio, unsigned long nr,
-				   int err)
-{
-	if (nr > 1 || !folio_has_direct_map(folio))
-		WARN_ON_ONCE(direct_map_set(folio, nr, true));
-	trace_direct_map_zap(folio, err);
-	return err;
-}
-
-static noinline void folio_zap_trace(struct folio *folio)
-{
-	trace_direct_map_zap(folio, 0);
-}
-
-/*
- * Remove the alias; other CPUs may still have it cached. The page tables may
- * have to be split for this, and splitting needs memory. Inlined, because a
- * page fault pays for it.
- */
-static __always_inline int __folio_zap_direct_map(struct folio *folio,
-						  unsigned long nr)
-{
-	int err = -ENOMEM;
-
-	/* Its alias would never come back. */
-	if (unlikely(folio_poisoned(folio, nr)))
-		return -EHWPOISON;
-
-	if (!should_fail_no_direct_map(NDM_STEP_SPLIT))
-		err = direct_map_set(folio, nr, false);
-	if (!err && should_fail_no_direct_map(NDM_STEP_ZAP))
-		err = -ENOMEM;
-	if (unlikely(err))
-		return folio_zap_undo(folio, nr, err);
-
-	if (nr > 1)
-		node_stat_mod_folio(folio, NR_NO_DIRECT_MAP, nr);
-	else
-		inc_node_page_state(folio_page(folio, 0), NR_NO_DIRECT_MAP);
-	count_vm_events(DIRECT_MAP_ZAPS, nr);
-	if (trace_direct_map_zap_enabled())
-		folio_zap_trace(folio);
-	return 0;
-}
-
-static __always_inline void direct_map_flush(unsigned long start,
-					     unsigned long end)
-{
-	flush_tlb_kernel_range(start, end);
-	count_vm_event(DIRECT_MAP_ZAP_SHOOTDOWNS);
-}
-
 /**
- * direct_map_batch_zap() - remove a folio's alias, the flush to follow
- * @batch: The batch.
- * @folio: The folio; it holds no secret yet and has its alias.
+ * folio_zap_direct_map() - remove the direct-map alias of one page
+ * @folio: The folio, of one page; it holds no secret yet and has its alias.
  *
- * Other CPUs may reach @folio by the stale alias until
- * direct_map_batch_flush(), which the caller owes for every batch that this
- * succeeded for.
+ * When this returns 0, no CPU reaches @folio through the direct map any more.
+ * Costs one TLB shootdown, and splits a large page of the direct map. This is
+ * for what folio_alloc_secret() could not provide: such a folio does not move.
  *
  * Context: Process context, may sleep: splitting a large page of the direct map
  *          allocates a page table. A caller that holds folio locks does so
@@ -368,102 +288,40 @@ static __always_inline void direct_map_flush(unsigned long start,
  * Return: 0; or, with the alias as it was, -ENOMEM, or -EHWPOISON for a poisoned
  * folio.
  */
-int direct_map_batch_zap(struct direct_map_batch *batch, struct folio *folio)
-{
-	const unsigned long nr = folio_nr_pages(folio);
-	unsigned long start = (unsigned long)folio_address(folio);
-	unsigned long end = start + nr * PAGE_SIZE;
-	int err;
-
-	err = __folio_zap_direct_map(folio, nr);
-	if (err)
-		return err;
-	batch->start = batch->nr ? min(batch->start, start) : start;
-	batch->end = max(batch->end, end);
-	batch->nr += nr;
-	return 0;
-}
-
-/**
- * direct_map_batch_flush() - finish a batch: one shootdown on all CPUs
- * @batch: The batch; empty afterwards. Nothing is done for an empty one.
- *
- * Context: Process context, interrupts on.
- */
-void direct_map_batch_flush(struct direct_map_batch *batch)
-{
-	if (!batch->nr)
-		return;
-	direct_map_flush(batch->start, batch->end);
-	memset(batch, 0, sizeof(*batch));
-}
-
-static noinline int folio_zap_large(struct folio *folio)
-{
-	struct direct_map_batch batch = {};
-	int err = direct_map_batch_zap(&batch, folio);
-
-	direct_map_batch_flush(&batch);
-	return err;
-}
-
-/**
- * folio_zap_direct_map() - remove a folio's direct-map alias
- * @folio: The folio; it holds no secret yet and has its alias.
- *
- * When this returns 0, no CPU reaches @folio through the direct map any more.
- * Costs one TLB shootdown; for many folios see direct_map_batch_zap().
- *
- * Context: Process context, may sleep, like direct_map_batch_zap().
- * Return: 0; or, with the alias as it was, -ENOMEM, or -EHWPOISON for a poisoned
- * folio.
- */
 int folio_zap_direct_map(struct folio *folio)
 {
-	unsigned long start;
-	int err;
+	struct page *page = folio_page(folio, 0);
+	unsigned long start = (unsigned long)folio_address(folio);
+	int err = -ENOMEM;
 
-	if (unlikely(folio_test_large(folio)))
-		return folio_zap_large(folio);
+	VM_WARN_ON_ONCE_FOLIO(folio_test_large(folio), folio);
 
-	err = __folio_zap_direct_map(folio, 1);
-	if (unlikely(err))
+	/* Its alias would never come back. */
+	if (unlikely(folio_test_hwpoison(folio)))
+		return -EHWPOISON;
+
+	if (!should_fail_no_direct_map(NDM_STEP_SPLIT))
+		err = set_direct_map_invalid_noflush(page);
+	if (!err && should_fail_no_direct_map(NDM_STEP_ZAP))
+		err = -ENOMEM;
+	trace_direct_map_zap(folio, err);
+	if (unlikely(err)) {
+		/*
+		 * What is gone needs no split to come back: this cannot fail.
+		 * Where nothing is gone it must not be tried. No CPU has cached
+		 * that an entry is not present: nothing to flush.
+		 */
+		if (!folio_has_direct_map(folio))
+			WARN_ON_ONCE(set_direct_map_default_noflush(page));
 		return err;
-	start = (unsigned long)folio_address(folio);
-	direct_map_flush(start, start + PAGE_SIZE);
+	}
+
+	inc_node_page_state(page, NR_NO_DIRECT_MAP);
+	count_vm_event(DIRECT_MAP_ZAPS);
+	flush_tlb_kernel_range(start, start + PAGE_SIZE);
+	count_vm_event(DIRECT_MAP_ZAP_SHOOTDOWNS);
 	return 0;
 }
-
-/**
- * folios_zap_direct_map() - remove the aliases of many folios
- * @folios: The folios, linked by their lru, each as for folio_zap_direct_map().
- *
- * All or none, at the price of one TLB shootdown.
- *
- * Context: Process context, may sleep, like direct_map_batch_zap().
- * Return: 0; or, with every alias as it was, -ENOMEM, or -EHWPOISON when one of
- * the folios is poisoned.
- */
-int folios_zap_direct_map(struct list_head *folios)
-{
-	struct direct_map_batch batch = {};
-	struct folio *folio;
-	int err = 0;
-
-	list_for_each_entry(folio, folios, lru) {
-		err = direct_map_batch_zap(&batch, folio);
-		if (err)
-			break;
-		cond_resched();
-	}
-	direct_map_batch_flush(&batch);
-	if (err) {
-		list_for_each_entry_continue_reverse(folio, folios, lru)
-			folio_restore_direct_map(folio);
-	}
-	return err;
-}
-EXPORT_SYMBOL_FOR_MODULES(folios_zap_direct_map, "kvm");
 
 /* KUnit stubs this: its poisoned pages are only said to be. */
 VISIBLE_IF_KUNIT void keep_block_online(unsigned long pfn)
@@ -472,115 +330,87 @@ VISIBLE_IF_KUNIT void keep_block_online(unsigned long pfn)
 	memblk_set_poisoned_secret(pfn);
 }
 
-/* Give the alias back to a folio that was zeroed, or see @err for why not. */
-static __always_inline void direct_map_restore(struct folio *folio,
-					       unsigned long nr, int err)
+/**
+ * folio_restore_direct_map() - zero a folio, then give its alias back
+ * @folio: The folio, without alias and without users.
+ *
+ * Undoes folio_zap_direct_map(). A folio of folio_alloc_secret() is left to the
+ * page allocator, which zeroes it, and keeps it hidden. Fits a_ops->free_folio().
+ * A poisoned folio is neither zeroed nor mapped again: the page allocator does
+ * not take it back, and its memory block stays online.
+ *
+ * Context: Process context, may sleep.
+ */
+void folio_restore_direct_map(struct folio *folio)
 {
-	/* Other folios may have been zeroed since this one was. */
-	if (unlikely(folio_poisoned(folio, nr)))
+	struct page *page = folio_page(folio, 0);
+	int err = -EOPNOTSUPP;
+
+	dec_node_page_state(page, NR_NO_DIRECT_MAP);
+	if (folio_in_secret_block(folio)) {
+		/* A CPU's batch may hold it for long that has to add it yet. */
+		if (!folio_test_lru(folio))
+			ephmap_zero_folio(folio);
+		return;
+	}
+	if (ephmap_available())
+		err = ephmap_zero_folio(folio);
+	/* Since it was zeroed, too. */
+	if (unlikely(folio_test_hwpoison(folio)))
 		err = -EHWPOISON;
 	trace_direct_map_restore(folio, err);
-	if (nr > 1)
-		node_stat_mod_folio(folio, NR_NO_DIRECT_MAP, -(long)nr);
-	else
-		dec_node_page_state(folio_page(folio, 0), NR_NO_DIRECT_MAP);
 	if (unlikely(err == -EHWPOISON)) {
 		keep_block_online(folio_pfn(folio));
 		return;
 	}
 
 	/* Its page tables were split when it was zapped: this cannot fail. */
-	WARN_ON_ONCE(direct_map_set(folio, nr, true));
+	WARN_ON_ONCE(set_direct_map_default_noflush(page));
 	if (err)
-		folio_zero_range(folio, 0, nr * PAGE_SIZE);
-	count_vm_events(DIRECT_MAP_RESTORES, nr);
-}
-
-static noinline void direct_map_restore_large(struct folio *folio, int err)
-{
-	direct_map_restore(folio, folio_nr_pages(folio), err);
-}
-
-static void __folio_restore_direct_map(struct folio *folio, int err)
-{
-	if (unlikely(folio_test_large(folio)))
-		direct_map_restore_large(folio, err);
-	else
-		direct_map_restore(folio, 1, err);
-}
-
-/**
- * folio_restore_direct_map() - zero a folio, then give its alias back
- * @folio: The folio, without alias and without users.
- *
- * With the ephmap, zeroing comes first: there is no moment at which a secret
- * can be read through the direct map. Without it (ephmap=off) the folio can
- * only be zeroed through its alias, so that the alias returns first.
- *
- * A poisoned folio is neither read, nor zeroed, nor handed back: it stays
- * without alias for good. HardwareCorrupted counts it from then on.
- *
- * Restoring flushes nothing: not-present entries are not cached.
- *
- * Context: Task context, interrupts on; may sleep for a large folio.
- */
-void folio_restore_direct_map(struct folio *folio)
-{
-	int err = -EOPNOTSUPP;
-
-	if (ephmap_available())
-		err = ephmap_zero_folio(folio);
-	__folio_restore_direct_map(folio, err);
+		folio_zero_range(folio, 0, PAGE_SIZE);
+	count_vm_event(DIRECT_MAP_RESTORES);
 }
 EXPORT_SYMBOL_FOR_MODULES(folio_restore_direct_map, "kvm");
 
-/* Zero small folios from @folio on, as many as a session can map. */
-static struct folio *zero_small_folios(struct list_head *folios,
-				       struct folio *folio)
+/**
+ * folio_alloc_no_direct_map() - allocate memory that only its owner sees
+ * @gfp: GFP flags; with __GFP_MOVABLE the owner's mapping can move it.
+ * @policy: The NUMA policy; NULL for the task's.
+ *
+ * The folio is zero and uptodate. It comes from a block that nobody sees, see
+ * folio_alloc_secret(). Where there is none to be had, and without the ephmap, it
+ * has lost its alias alone, and does not move. Whoever frees it calls
+ * folio_restore_direct_map() first, as ->free_folio() or by himself.
+ *
+ * Context: Process context, may sleep. The caller holds no lock of a folio.
+ * Return: the folio, or ERR_PTR(-ENOMEM).
+ */
+struct folio *folio_alloc_no_direct_map(gfp_t gfp, struct mempolicy *policy)
 {
-	struct ephmap_session session;
-	unsigned int nr = 0;
+	struct folio *folio;
+	int err = 0;
 
-	if (ephmap_begin(&session, EPHMAP_PRIVATE))
-		return folio;
-	list_for_each_entry_from(folio, folios, lru) {
-		void *addr;
-
-		if (folio_test_large(folio) || nr++ == EPHMAP_MAX_PAGES)
+	folio = folio_alloc_secret(gfp, policy);
+	if (folio)
+		inc_node_page_state(folio_page(folio, 0), NR_NO_DIRECT_MAP);
+	else if (ephmap_available())
+		count_vm_event(SECRET_PAGE_FALLBACK);
+	if (!folio)
+		gfp = (gfp & ~(__GFP_MOVABLE | __GFP_HIGHMEM)) | __GFP_ZERO;
+	while (!folio) {
+		folio = filemap_alloc_folio(gfp, 0, policy);
+		if (!folio)
+			return ERR_PTR(-ENOMEM);
+		err = folio_zap_direct_map(folio);
+		if (!err)
 			break;
-		addr = ephmap_map_folio(&session, folio, 0, 1, EPHMAP_RW);
-		if (IS_ERR(addr))
-			break;
-		clear_page(addr);
+		folio_put(folio);
+		/* Poisoned since it was allocated: take another. */
+		if (err != -EHWPOISON)
+			return ERR_PTR(err);
+		folio = NULL;
 	}
-	ephmap_end(&session);
+	__folio_mark_uptodate(folio);
 	return folio;
 }
-
-/**
- * folios_restore_direct_map() - zero many folios, then give the aliases back
- * @folios: The folios, linked by their lru, each as for
- *          folio_restore_direct_map().
- *
- * Does for each what folio_restore_direct_map() does, with fewer sessions.
- *
- * Context: Task context, interrupts on, may sleep.
- */
-void folios_restore_direct_map(struct list_head *folios)
-{
-	struct folio *folio, *end;
-
-	folio = list_first_entry(folios, struct folio, lru);
-	while (!list_entry_is_head(folio, folios, lru)) {
-		cond_resched();
-		end = zero_small_folios(folios, folio);
-		if (folio == end) {
-			/* Large, or poisoned, or without the ephmap. */
-			folio_restore_direct_map(folio);
-			folio = list_next_entry(folio, lru);
-			continue;
-		}
-		for (; folio != end; folio = list_next_entry(folio, lru))
-			__folio_restore_direct_map(folio, 0);
-	}
-}
+EXPORT_SYMBOL_FOR_MODULES(folio_alloc_no_direct_map, "kvm");

@@ -15,6 +15,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PAGE = 4096
+BLOCK = 512                         # pages that lose their alias together
 WORDS = PAGE // 8
 MASK = (1 << 64) - 1
 PTE_PFN = 0x000FFFFFFFFFF000

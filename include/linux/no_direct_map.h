@@ -12,6 +12,29 @@
 
 struct seq_buf;
 
+struct mempolicy;
+
+#ifdef CONFIG_SECRET_BLOCKS
+void secret_blocks_enable(void);
+void secret_blocks_show_all(void);
+bool folio_in_secret_block(struct folio *folio);
+struct folio *folio_alloc_secret(gfp_t gfp, struct mempolicy *policy);
+#else
+static inline void secret_blocks_enable(void) { }
+static inline void secret_blocks_show_all(void) { }
+
+static inline bool folio_in_secret_block(struct folio *folio)
+{
+	return false;
+}
+
+static inline struct folio *folio_alloc_secret(gfp_t gfp,
+					       struct mempolicy *policy)
+{
+	return NULL;
+}
+#endif
+
 /**
  * vma_is_no_direct_map() - whether a VMA maps folios without a direct-map alias
  * @vma: The VMA.
@@ -77,21 +100,6 @@ static inline bool folio_allows_auto_migration(const struct folio *folio)
 	return !mapping || mapping_allows_auto_migration(mapping);
 }
 
-/**
- * struct direct_map_batch - folios to be zapped with one TLB shootdown
- * @start: Lowest direct-map address zapped since the last flush.
- * @end: End of the highest.
- * @nr: Pages zapped since the last flush.
- *
- * Starts all zero. A folio in a batch must not receive a secret before
- * direct_map_batch_flush().
- */
-struct direct_map_batch {
-	unsigned long start;
-	unsigned long end;
-	unsigned long nr;
-};
-
 #ifdef CONFIG_NO_DIRECT_MAP
 
 /* Steps of a migration that fault injection can make fail. */
@@ -120,14 +128,11 @@ void no_direct_map_describe(struct seq_buf *line);
 
 bool folio_has_direct_map(struct folio *folio);
 int folio_zap_direct_map(struct folio *folio);
-int folios_zap_direct_map(struct list_head *folios);
 void folio_restore_direct_map(struct folio *folio);
-void folios_restore_direct_map(struct list_head *folios);
+struct folio *folio_alloc_no_direct_map(gfp_t gfp, struct mempolicy *policy);
 #if IS_ENABLED(CONFIG_KUNIT)
 void keep_block_online(unsigned long pfn);
 #endif
-int direct_map_batch_zap(struct direct_map_batch *batch, struct folio *folio);
-void direct_map_batch_flush(struct direct_map_batch *batch);
 
 #else /* !CONFIG_NO_DIRECT_MAP */
 
@@ -151,22 +156,7 @@ static inline int folio_zap_direct_map(struct folio *folio)
 	return -EOPNOTSUPP;
 }
 
-static inline int folios_zap_direct_map(struct list_head *folios)
-{
-	return -EOPNOTSUPP;
-}
-
 static inline void folio_restore_direct_map(struct folio *folio) { }
-static inline void folios_restore_direct_map(struct list_head *folios) { }
-
-static inline int direct_map_batch_zap(struct direct_map_batch *batch,
-				       struct folio *folio)
-{
-	return -EOPNOTSUPP;
-}
-
-static inline void direct_map_batch_flush(struct direct_map_batch *batch) { }
-
 #endif /* CONFIG_NO_DIRECT_MAP */
 
 /**

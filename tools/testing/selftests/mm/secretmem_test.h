@@ -1142,15 +1142,22 @@ static inline size_t sm_free_for_kernel(int node)
 /* Whether it is a kind of memory that cannot be moved: the kernel's, or users'. */
 static inline bool sm_type_unmovable(const char *type)
 {
-	return !strcmp(type, "Unmovable") || !strcmp(type, "UserUnmovable");
+	return !strcmp(type, "Unmovable") || !strcmp(type, "UserUnmovable") ||
+	       !strcmp(type, "SecretUnmovable");
+}
+
+static inline bool sm_type_secret(const char *type)
+{
+	return !strncmp(type, "Secret", 6);
 }
 
 /*
- * How many pages of a node are taken in unmovable pageblocks: what these
- * blocks have, less what is free in them. A block that changes sides wholly
- * free makes no difference. -1 without /proc/pagetypeinfo.
+ * Of the pageblocks of a node whose type is wanted: how many there are, or how
+ * many of their pages are taken, which is what they have, less what is free in
+ * them. Without /proc/pagetypeinfo: -1.
  */
-static inline long sm_unmovable_used(int node)
+static inline long sm_pagetypeinfo(int node, bool (*wanted)(const char *type),
+				   bool taken)
 {
 	FILE *f = fopen("/proc/pagetypeinfo", "re");
 	char line[1024], type[32];
@@ -1167,7 +1174,7 @@ static inline long sm_unmovable_used(int node)
 			p += 21;
 			for (int col = 0; sscanf(p, "%31s%n", type, &len) == 1;
 			     col++, p += len)
-				columns |= (unsigned long)sm_type_unmovable(type) << col;
+				columns |= (unsigned long)wanted(type) << col;
 		} else if (!strncmp(p, "Free pages count", 16) ||
 			   !strncmp(p, "Number of mixed blocks", 22)) {
 			columns = 0;
@@ -1176,10 +1183,12 @@ static inline long sm_unmovable_used(int node)
 			p += pos;
 			for (int col = 0; sscanf(p, "%ld%n", &val, &len) == 1;
 			     col++, p += len)
-				sum += columns >> col & 1 ? val * 512 : 0;
-		} else if (sscanf(p, "Node %d, zone %*[^,], type %31s%n", &n,
+				sum += columns >> col & 1 ?
+				       val * (taken ? 512 : 1) : 0;
+		} else if (taken &&
+			   sscanf(p, "Node %d, zone %*[^,], type %31s%n", &n,
 				  type, &pos) == 2 && n == node &&
-			   sm_type_unmovable(type)) {
+			   wanted(type)) {
 			p += pos;
 			for (int order = 0; sscanf(p, "%ld%n", &val, &len) == 1;
 			     order++, p += len)
@@ -1188,6 +1197,36 @@ static inline long sm_unmovable_used(int node)
 	}
 	fclose(f);
 	return sum;
+}
+
+/*
+ * How many pages of a node are taken in unmovable pageblocks. A block that
+ * changes sides wholly free makes no difference.
+ */
+static inline long sm_unmovable_used(int node)
+{
+	return sm_pagetypeinfo(node, sm_type_unmovable, true);
+}
+
+/* How many pageblocks of a node the direct map does not have. */
+static inline long sm_secret_blocks(int node)
+{
+	return sm_pagetypeinfo(node, sm_type_secret, false);
+}
+
+/*
+ * Wait until all blocks without a direct map have been given back, as they are
+ * where zones are small, and nothing is in them. Returns whether they are.
+ */
+static inline bool sm_secret_settle(int node, int other)
+{
+	for (int i = 0; i < 80; i++) {
+		if (sm_secret_blocks(node) <= 0 &&
+		    sm_secret_blocks(other) <= 0)
+			return true;
+		sm_sleep_ms(100);
+	}
+	return false;
 }
 
 /* The free pages of a node that user memory can have, its reserve included. */

@@ -1,0 +1,708 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit suite of pageblocks without a direct map. The numbers B1 to B13 are those
+ * of the rules in Documentation/mm/page_visibility.rst. The cases look at the real
+ * page tables, and at the memory itself.
+ */
+#include <kunit/test.h>
+#include <linux/asi.h>
+#include <linux/delay.h>
+#include <linux/ephmap.h>
+#include <linux/folio_batch.h>
+#include <linux/gfp.h>
+#include <linux/irq_work.h>
+#include <linux/mm.h>
+#include <linux/mmzone.h>
+#include <linux/no_direct_map.h>
+#include <linux/page-isolation.h>
+#include <linux/pgtable.h>
+#include <linux/sched.h>
+#include <linux/set_memory.h>
+#include <linux/timer.h>
+#include <linux/uaccess.h>
+#include <linux/vmstat.h>
+
+#include <asm/sections.h>
+#include <asm/tlbflush.h>
+
+#include "../internal.h"
+#include "../page_alloc.h"
+
+/* === Helpers ============================================================== */
+
+#define MAX_FOLIOS	2048
+#define PATTERN		0x5a
+
+/* How many blocks are hidden together at the least, when many are asked for. */
+#define PAGES_PER_FLUSH	256
+
+struct block {
+	unsigned long pfn;
+	unsigned int nr;	/* of the test's folios */
+	bool large;		/* mapped by a large page before and after */
+};
+
+struct secrets {
+	struct folio *folios[MAX_FOLIOS];
+	struct block blocks[MAX_FOLIOS];
+	unsigned int nr_blocks;
+};
+
+static unsigned long event(enum vm_event_item item)
+{
+	unsigned long nr = 0;
+	int cpu;
+
+	for_each_online_cpu(cpu)
+		nr += per_cpu(vm_event_states, cpu).event[item];
+	return nr;
+}
+
+static unsigned long nr_secret_blocks(void)
+{
+	unsigned long nr = 0;
+	struct zone *zone;
+
+	for_each_populated_zone(zone)
+		nr += READ_ONCE(zone->nr_secret_blocks);
+	return nr;
+}
+
+/* The worker may have taken some blocks, or pages, to give them back later. */
+static bool blocks_come_back(unsigned long before)
+{
+	unsigned int i;
+
+	for (i = 0; i < 500; i++) {
+		secret_blocks_show_all();
+		if (nr_secret_blocks() <= before)
+			return true;
+		fsleep(10 * USEC_PER_MSEC);
+	}
+	return false;
+}
+
+static enum page_visibility visibility(unsigned long pfn)
+{
+	return get_pageblock_visibility(pfn_to_page(pfn));
+}
+
+/* The pages of a block that are present in init_mm. */
+static unsigned long nr_mapped(unsigned long pfn)
+{
+	unsigned long i, nr = 0;
+
+	for (i = 0; i < pageblock_nr_pages; i++)
+		nr += kernel_page_present(pfn_to_page(pfn + i));
+	return nr;
+}
+
+/* The pages of a block that are present in the restricted page tables. */
+static unsigned long nr_restricted(unsigned long pfn)
+{
+#ifdef CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION
+	struct asi_audit audit = {};
+
+	if (asi_enabled())
+		asi_audit_range(&audit, pfn, pfn + pageblock_nr_pages);
+	return audit.present;
+#else
+	return 0;
+#endif
+}
+
+static void *map_page(struct kunit *test, struct ephmap_session *session,
+		      struct page *page)
+{
+	int err = ephmap_begin(session, EPHMAP_PRIVATE);
+	void *addr;
+
+	/* An assertion must not leave with preemption off. */
+	if (err)
+		KUNIT_FAIL_AND_ABORT(test, "ephmap_begin: %d", err);
+	addr = ephmap_map_page(session, page, EPHMAP_RW);
+	if (IS_ERR(addr)) {
+		ephmap_end(session);
+		KUNIT_FAIL_AND_ABORT(test, "ephmap_map_page: %ld",
+				     PTR_ERR(addr));
+	}
+	return addr;
+}
+
+/* Whether all of a page has this value. */
+static bool page_is(struct kunit *test, struct page *page, int value)
+{
+	struct ephmap_session session;
+	bool ret;
+
+	ret = !memchr_inv(map_page(test, &session, page), value, PAGE_SIZE);
+	ephmap_end(&session);
+	return ret;
+}
+
+static void fill(struct kunit *test, struct secrets *s)
+{
+	struct ephmap_session session;
+	unsigned int i;
+
+	for (i = 0; i < MAX_FOLIOS; i++) {
+		if (!s->folios[i])
+			continue;
+		memset(map_page(test, &session, folio_page(s->folios[i], 0)),
+		       PATTERN, PAGE_SIZE);
+		ephmap_end(&session);
+	}
+}
+
+static struct block *block_of(struct secrets *s, struct folio *folio)
+{
+	unsigned long pfn = pageblock_start_pfn(folio_pfn(folio));
+	unsigned int i;
+
+	for (i = 0; i < s->nr_blocks; i++) {
+		if (s->blocks[i].pfn == pfn)
+			return s->blocks + i;
+	}
+	s->blocks[i] = (struct block){ .pfn = pfn };
+	s->nr_blocks++;
+	return s->blocks + i;
+}
+
+/* Allocate what is missing of the first @nr folios. All of it is zero. */
+static void allocate(struct kunit *test, struct secrets *s, unsigned int nr)
+{
+	unsigned int i, dirty = 0;
+
+	s->nr_blocks = 0;
+	for (i = 0; i < nr; i++) {
+		if (!s->folios[i]) {
+			s->folios[i] = folio_alloc_secret(GFP_HIGHUSER_MOVABLE,
+							  NULL);
+			KUNIT_ASSERT_NOT_NULL(test, s->folios[i]);
+			dirty += !page_is(test, folio_page(s->folios[i], 0), 0);
+		}
+		block_of(s, s->folios[i])->nr++;
+	}
+	KUNIT_EXPECT_EQ(test, dirty, 0);
+}
+
+static void put_all(void *data)
+{
+	struct secrets *s = data;
+	unsigned int i;
+
+	for (i = 0; i < MAX_FOLIOS; i++) {
+		if (s->folios[i])
+			folio_put(s->folios[i]);
+		s->folios[i] = NULL;
+	}
+}
+
+/* All blocks keep some pages that are in use, and so stay as they are. */
+static void put_half(struct secrets *s)
+{
+	unsigned int i;
+
+	for (i = 1; i < MAX_FOLIOS; i += 2) {
+		if (s->folios[i])
+			folio_put(s->folios[i]);
+		s->folios[i] = NULL;
+	}
+}
+
+static void put_half_batched(struct secrets *s)
+{
+	struct folio_batch batch;
+	unsigned int i;
+
+	folio_batch_init(&batch);
+	for (i = 1; i < MAX_FOLIOS; i += 2) {
+		if (s->folios[i] && !folio_batch_add(&batch, s->folios[i]))
+			folios_put(&batch);
+		s->folios[i] = NULL;
+	}
+	folios_put(&batch);
+}
+
+/* Folios that go away with the test. */
+static struct secrets *secrets(struct kunit *test, unsigned int nr)
+{
+	struct secrets *s = kunit_kzalloc(test, sizeof(*s), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, s);
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action(test, put_all, s));
+	allocate(test, s, nr);
+	return s;
+}
+
+/* Free pages that are not zero, in the blocks that stay hidden. */
+static unsigned int nr_dirty(struct kunit *test, struct secrets *s)
+{
+	unsigned int block, nr = 0;
+	unsigned long i;
+
+	for (block = 0; block < s->nr_blocks; block++) {
+		struct page *page = pfn_to_page(s->blocks[block].pfn);
+
+		for (i = 0; i < pageblock_nr_pages; i++)
+			nr += !page_count(page + i) &&
+			      visibility(page_to_pfn(page)) == VIS_SECRET &&
+			      !page_is(test, page + i, 0);
+	}
+	return nr;
+}
+
+/* === B1, B6, B12: blocks leave the direct map, and come back ============== */
+
+static void b1_secret_blocks_are_absent(struct kunit *test)
+{
+	struct secrets *s = secrets(test, 600);
+	unsigned long mapped = 0, restricted = 0;
+	unsigned int i, other = 0;
+
+	for (i = 0; i < s->nr_blocks; i++) {
+		mapped += nr_mapped(s->blocks[i].pfn);
+		restricted += nr_restricted(s->blocks[i].pfn);
+		other += visibility(s->blocks[i].pfn) != VIS_SECRET;
+	}
+	for (i = 0; i < 600; i++)
+		other += !folio_in_secret_block(s->folios[i]);
+	KUNIT_EXPECT_EQ(test, mapped, 0);
+	KUNIT_EXPECT_EQ(test, restricted, 0);
+	KUNIT_EXPECT_EQ(test, other, 0);
+}
+
+/* The entries of a PMD, or of its page table. */
+static void entries(unsigned long pfn, pteval_t *vals)
+{
+	unsigned int i, level;
+
+	for (i = 0; i < PTRS_PER_PMD; i++) {
+		pte_t *pte = lookup_address((unsigned long)pfn_to_kaddr(pfn + i),
+					    &level);
+
+		vals[i] = pte ? pte_val(*pte) & ~(_PAGE_ACCESSED | _PAGE_DIRTY) : 0;
+	}
+}
+
+static void b1_only_plain_memory_is_zapped(struct kunit *test)
+{
+	const size_t size = PTRS_PER_PMD * sizeof(pteval_t);
+	pteval_t *before = kunit_kzalloc(test, size, GFP_KERNEL);
+	pteval_t *after = kunit_kzalloc(test, size, GFP_KERNEL);
+	unsigned int i, present = 0;
+	unsigned long pfn, addr;
+	struct page *page;
+
+	KUNIT_ASSERT_NOT_NULL(test, before);
+	KUNIT_ASSERT_NOT_NULL(test, after);
+	pfn = ALIGN_DOWN(PHYS_PFN(__pa_symbol(_text)), PTRS_PER_PMD);
+	entries(pfn, before);
+	KUNIT_EXPECT_EQ(test, direct_map_zap_block(pfn), -EBUSY);
+	entries(pfn, after);
+	KUNIT_EXPECT_MEMEQ(test, before, after, size);
+
+	page = alloc_pages(GFP_KERNEL, PMD_ORDER);
+	if (!page)
+		kunit_skip(test, "no free memory in one piece");
+	pfn = page_to_pfn(page);
+	addr = (unsigned long)page_address(page);
+	KUNIT_EXPECT_EQ(test, set_memory_ro(addr, PTRS_PER_PMD), 0);
+	entries(pfn, before);
+	KUNIT_EXPECT_EQ(test, direct_map_zap_block(pfn), -EBUSY);
+	entries(pfn, after);
+	KUNIT_EXPECT_MEMEQ(test, before, after, size);
+	KUNIT_EXPECT_EQ(test, set_memory_rw(addr, PTRS_PER_PMD), 0);
+
+	entries(pfn, before);
+	asi_zap_direct_map(pfn, PTRS_PER_PMD);
+	KUNIT_EXPECT_EQ(test, direct_map_zap_block(pfn), 0);
+	flush_tlb_kernel_range(addr, addr + PMD_SIZE);
+	for (i = 0; i < PTRS_PER_PMD; i++)
+		present += kernel_page_present(page + i);
+	direct_map_restore_block(pfn);
+	asi_restore_direct_map(pfn, PTRS_PER_PMD);
+	entries(pfn, after);
+	KUNIT_EXPECT_EQ(test, present, 0);
+	KUNIT_EXPECT_MEMEQ(test, before, after, size);
+	__free_pages(page, PMD_ORDER);
+}
+
+/*
+ * This CPU has the blocks in its TLB, for it has zeroed them: it must not read
+ * them any more. Blocks that are used again cost nothing; but the worker may have
+ * given some back in between.
+ */
+static void b6_one_flush_hides_many(struct kunit *test)
+{
+	unsigned long flushes = event(DIRECT_MAP_ZAP_SHOOTDOWNS);
+	unsigned long hidden = event(SECRET_BLOCK_HIDE), shown;
+	struct secrets *s = secrets(test, MAX_FOLIOS);
+	unsigned int i, readable = 0;
+	unsigned long word;
+
+	for (i = 0; i < MAX_FOLIOS; i++)
+		readable += !copy_from_kernel_nofault(&word,
+						      folio_address(s->folios[i]),
+						      sizeof(word));
+	flushes = event(DIRECT_MAP_ZAP_SHOOTDOWNS) - flushes;
+	hidden = event(SECRET_BLOCK_HIDE) - hidden;
+	KUNIT_EXPECT_EQ(test, readable, 0);
+	KUNIT_EXPECT_GT(test, hidden, 0);
+	KUNIT_EXPECT_GT(test, flushes, 0);
+	KUNIT_EXPECT_LE(test, flushes, MAX_FOLIOS / PAGES_PER_FLUSH);
+
+	for (i = 0; i < 3; i++) {
+		shown = event(SECRET_BLOCK_SHOW);
+		flushes = event(DIRECT_MAP_ZAP_SHOOTDOWNS);
+		hidden = event(SECRET_BLOCK_HIDE);
+		put_all(s);
+		allocate(test, s, MAX_FOLIOS);
+		if (event(SECRET_BLOCK_SHOW) == shown)
+			break;
+	}
+	KUNIT_ASSERT_LT(test, i, 3);
+	KUNIT_EXPECT_EQ(test, event(DIRECT_MAP_ZAP_SHOOTDOWNS), flushes);
+	KUNIT_EXPECT_EQ(test, event(SECRET_BLOCK_HIDE), hidden);
+}
+
+/* Pages of a block that are not mapped as they were at boot. */
+static unsigned int nr_mapped_otherwise(struct block *block)
+{
+	const pgprot_t prot = block->large ? PAGE_KERNEL_LARGE : PAGE_KERNEL;
+	unsigned int i, level, nr = 0;
+
+	for (i = 0; i < pageblock_nr_pages; i++) {
+		void *addr = pfn_to_kaddr(block->pfn + i);
+		pte_t *pte = lookup_address((unsigned long)addr, &level);
+
+		nr += !pte || (level == PG_LEVEL_2M) != block->large ||
+		      pte_flags(*pte) != (pgprot_val(prot) & PTE_FLAGS_MASK &
+					  __supported_pte_mask);
+	}
+	return nr;
+}
+
+static void b12_blocks_come_back(struct kunit *test)
+{
+	unsigned long splits = event(DIRECT_MAP_LEVEL2_SPLIT);
+	unsigned long blocks = nr_secret_blocks();
+	unsigned int i, different = 0;
+	struct secrets *s;
+
+	s = secrets(test, 1024);
+	KUNIT_EXPECT_GT(test, nr_secret_blocks(), blocks);
+	for (i = 0; i < s->nr_blocks; i++) {
+		void *addr = pfn_to_kaddr(s->blocks[i].pfn);
+
+		s->blocks[i].large = pmd_none(*pmd_off_k((unsigned long)addr));
+	}
+	put_all(s);
+	KUNIT_EXPECT_TRUE(test, blocks_come_back(blocks));
+	for (i = 0; i < s->nr_blocks; i++) {
+		if (visibility(s->blocks[i].pfn) != VIS_SECRET)
+			different += nr_mapped_otherwise(s->blocks + i);
+	}
+	KUNIT_EXPECT_EQ(test, different, 0);
+	KUNIT_EXPECT_EQ(test, event(DIRECT_MAP_LEVEL2_SPLIT), splits);
+}
+
+/* === B3, B13: free pages are zero ========================================= */
+
+static void b3_free_secret_pages_are_zero(struct kunit *test)
+{
+	struct secrets *s = secrets(test, 600);
+	struct folio *large;
+
+	fill(test, s);
+	put_half(s);
+	KUNIT_EXPECT_EQ(test, nr_dirty(test, s), 0);
+	allocate(test, s, 600);
+
+	fill(test, s);
+	put_half_batched(s);
+	KUNIT_EXPECT_EQ(test, nr_dirty(test, s), 0);
+	allocate(test, s, 1200);
+
+	put_half(s);
+	large = __folio_alloc_secret(GFP_HIGHUSER_MOVABLE, 1, numa_node_id(),
+				     NULL, true);
+	KUNIT_ASSERT_NOT_NULL(test, large);
+	/* It is put as if it were one of the others. */
+	s->folios[1] = large;
+	block_of(s, large);
+	fill(test, s);
+	put_half(s);
+	KUNIT_EXPECT_EQ(test, nr_dirty(test, s), 0);
+}
+
+static void b13_last_put(struct kunit *test, void (*put)(struct secrets *s))
+{
+	unsigned long blocks = nr_secret_blocks();
+	struct secrets *s = secrets(test, 600);
+	unsigned int i;
+
+	fill(test, s);
+	put(s);
+	for (i = 0; i < 500 && nr_dirty(test, s); i++)
+		fsleep(10 * USEC_PER_MSEC);
+	KUNIT_EXPECT_EQ(test, nr_dirty(test, s), 0);
+	allocate(test, s, 600);
+	put_all(s);
+	KUNIT_EXPECT_TRUE(test, blocks_come_back(blocks));
+}
+
+struct put_irq {
+	struct irq_work work;
+	struct secrets *s;
+};
+
+static void put_irq_fn(struct irq_work *work)
+{
+	put_half(container_of(work, struct put_irq, work)->s);
+}
+
+static void put_in_hard_interrupt(struct secrets *s)
+{
+	struct put_irq put = { .work = IRQ_WORK_INIT_HARD(put_irq_fn), .s = s };
+
+	irq_work_queue(&put.work);
+	irq_work_sync(&put.work);
+}
+
+static void b13_last_put_in_hard_interrupt(struct kunit *test)
+{
+	b13_last_put(test, put_in_hard_interrupt);
+}
+
+struct put_timer {
+	struct timer_list timer;
+	struct secrets *s;
+};
+
+static void put_timer_fn(struct timer_list *timer)
+{
+	put_half_batched(container_of(timer, struct put_timer, timer)->s);
+}
+
+static void put_in_softirq(struct secrets *s)
+{
+	struct put_timer put = { .s = s };
+
+	timer_setup_on_stack(&put.timer, put_timer_fn, 0);
+	mod_timer(&put.timer, jiffies + 1);
+	while (timer_pending(&put.timer))
+		fsleep(1 * USEC_PER_MSEC);
+	timer_delete_sync(&put.timer);
+	timer_destroy_on_stack(&put.timer);
+}
+
+static void b13_last_put_in_softirq(struct kunit *test)
+{
+	b13_last_put(test, put_in_softirq);
+}
+
+static void put_with_interrupts_off(struct secrets *s)
+{
+	local_irq_disable();
+	put_half(s);
+	local_irq_enable();
+}
+
+static void b13_last_put_with_interrupts_off(struct kunit *test)
+{
+	b13_last_put(test, put_with_interrupts_off);
+}
+
+/* === B5, B9, B10: isolation =============================================== */
+
+/* A block of which all pages are the test's, with the pattern in them. */
+static struct secrets *whole_block(struct kunit *test, unsigned long *pfn)
+{
+	struct secrets *s = secrets(test, min(2 * pageblock_nr_pages,
+					      MAX_FOLIOS));
+	unsigned int i;
+
+	fill(test, s);
+	for (i = 0; i < s->nr_blocks; i++) {
+		*pfn = s->blocks[i].pfn;
+		if (s->blocks[i].nr == pageblock_nr_pages)
+			return s;
+	}
+	KUNIT_FAIL_AND_ABORT(test, "no block is all the test's");
+	return NULL;
+}
+
+static void put_block(struct secrets *s, unsigned long pfn, struct folio *keep)
+{
+	unsigned int i;
+
+	for (i = 0; i < MAX_FOLIOS; i++) {
+		struct folio *folio = s->folios[i];
+
+		if (folio && folio != keep &&
+		    pageblock_start_pfn(folio_pfn(folio)) == pfn) {
+			s->folios[i] = NULL;
+			folio_put(folio);
+		}
+	}
+}
+
+#define NR_CONTIG	16
+
+static int try_contig(unsigned long pfn)
+{
+	int err = alloc_contig_range(pfn, pfn + NR_CONTIG, ACR_FLAGS_NONE,
+				     GFP_KERNEL | __GFP_NOWARN);
+
+	if (!err)
+		free_contig_range(pfn, NR_CONTIG);
+	return err;
+}
+
+/* One page keeps all of its block; also if it can only be seen that it is used. */
+static void b5_block_in_use_stays_secret(struct kunit *test)
+{
+	struct folio *keep;
+	struct secrets *s;
+	unsigned long pfn;
+
+	s = whole_block(test, &pfn);
+	keep = page_folio(pfn_to_page(pfn + 7));
+	put_block(s, pfn, keep);
+	KUNIT_EXPECT_EQ(test, try_contig(pfn), -EBUSY);
+	KUNIT_EXPECT_EQ(test, try_contig(pfn + 100), -EBUSY);
+	KUNIT_ASSERT_TRUE(test, folio_ref_freeze(keep, 1));
+	KUNIT_EXPECT_EQ(test, try_contig(pfn + 100), -EBUSY);
+	folio_ref_unfreeze(keep, 1);
+
+	KUNIT_EXPECT_EQ(test, visibility(pfn), VIS_SECRET);
+	KUNIT_EXPECT_FALSE(test, is_migrate_isolate_page(pfn_to_page(pfn)));
+	KUNIT_EXPECT_EQ(test, nr_mapped(pfn), 0);
+	KUNIT_EXPECT_TRUE(test, page_is(test, folio_page(keep, 0), PATTERN));
+	KUNIT_EXPECT_EQ(test, nr_dirty(test, s), 0);
+}
+
+static void b9_contig_memory_is_mapped(struct kunit *test)
+{
+	unsigned long pfn, mapped, shown = event(SECRET_BLOCK_SHOW);
+	const size_t size = NR_CONTIG * PAGE_SIZE;
+	bool zero, pattern, writable;
+	enum page_visibility vis;
+	struct secrets *s;
+	void *addr;
+
+	s = whole_block(test, &pfn);
+	KUNIT_ASSERT_EQ(test, visibility(pfn), VIS_SECRET);
+	addr = pfn_to_kaddr(pfn + 100);
+	put_block(s, pfn, NULL);
+	KUNIT_ASSERT_EQ(test, 0, alloc_contig_range(pfn + 100,
+						    pfn + 100 + NR_CONTIG,
+						    ACR_FLAGS_NONE, GFP_KERNEL));
+	shown = event(SECRET_BLOCK_SHOW) - shown;
+	mapped = nr_mapped(pfn);
+	vis = visibility(pfn);
+	KUNIT_EXPECT_GT(test, shown, 0);
+	KUNIT_EXPECT_EQ(test, mapped, pageblock_nr_pages);
+	KUNIT_EXPECT_EQ(test, vis, movable_visibility());
+	if (mapped == pageblock_nr_pages) {
+		zero = !memchr_inv(addr, 0, size);
+		pattern = memchr(addr, PATTERN, size);
+		memset(addr, PATTERN, size);
+		writable = !memchr_inv(addr, PATTERN, size);
+		KUNIT_EXPECT_TRUE(test, zero || page_poisoning_enabled_static());
+		KUNIT_EXPECT_FALSE(test, pattern);
+		KUNIT_EXPECT_TRUE(test, writable);
+	}
+	free_contig_range(pfn + 100, NR_CONTIG);
+}
+
+static void isolate(void *data, bool on)
+{
+	struct page *page = data;
+	struct zone *zone = page_zone(page);
+
+	guard(spinlock_irqsave)(&zone->lock);
+	if (on && pageblock_isolate_and_move_free_pages(zone, page))
+		zone->nr_isolate_pageblock++;
+	if (!on && pageblock_unisolate_and_move_free_pages(zone, page))
+		zone->nr_isolate_pageblock--;
+}
+
+static void unisolate(void *data)
+{
+	isolate(data, false);
+}
+
+/* Pages that are freed meanwhile have no other owner until it ends. */
+static void b10_isolated_block_stays_secret(struct kunit *test)
+{
+	struct secrets *s = secrets(test, 600);
+	unsigned long pfn = s->blocks[0].pfn;
+	struct page *page = pfn_to_page(pfn);
+	unsigned int i, nr = 0;
+
+	isolate(page, true);
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action(test, unisolate, page));
+	KUNIT_ASSERT_TRUE(test, is_migrate_isolate_page(page));
+	fill(test, s);
+	put_half(s);
+	drain_all_pages(page_zone(page));
+	KUNIT_EXPECT_EQ(test, visibility(pfn), VIS_SECRET);
+	KUNIT_EXPECT_EQ(test, nr_mapped(pfn), 0);
+	KUNIT_EXPECT_EQ(test, nr_dirty(test, s), 0);
+	allocate(test, s, 600);
+	for (i = 1; i < 600; i += 2)
+		nr += pageblock_start_pfn(folio_pfn(s->folios[i])) == pfn;
+	KUNIT_EXPECT_EQ(test, nr, 0);
+
+	kunit_release_action(test, unisolate, page);
+	KUNIT_EXPECT_FALSE(test, is_migrate_isolate_page(page));
+	KUNIT_EXPECT_EQ(test, visibility(pfn), VIS_SECRET);
+	KUNIT_EXPECT_EQ(test, nr_mapped(pfn), 0);
+	put_half(s);
+	allocate(test, s, 600);
+}
+
+/* === Suite ================================================================ */
+
+static int secret_blocks_test_init(struct kunit *test)
+{
+	if (!ephmap_available())
+		kunit_skip(test, "no ephmap: off on the command line?");
+	if (debug_pagealloc_enabled())
+		kunit_skip(test, "debug_pagealloc maps memory page by page");
+	secret_blocks_enable();
+	/* One CPU, one PCP list, one node; its thread ends with the test. */
+	KUNIT_ASSERT_EQ(test, 0,
+			set_cpus_allowed_ptr(current,
+					     cpumask_of(raw_smp_processor_id())));
+	secret_blocks_show_all();
+	return 0;
+}
+
+static struct kunit_case secret_blocks_cases[] = {
+	KUNIT_CASE(b1_secret_blocks_are_absent),
+	KUNIT_CASE(b1_only_plain_memory_is_zapped),
+	KUNIT_CASE(b3_free_secret_pages_are_zero),
+	KUNIT_CASE(b5_block_in_use_stays_secret),
+	KUNIT_CASE(b6_one_flush_hides_many),
+	KUNIT_CASE(b9_contig_memory_is_mapped),
+	KUNIT_CASE(b10_isolated_block_stays_secret),
+	KUNIT_CASE(b12_blocks_come_back),
+	KUNIT_CASE(b13_last_put_in_hard_interrupt),
+	KUNIT_CASE(b13_last_put_in_softirq),
+	KUNIT_CASE(b13_last_put_with_interrupts_off),
+	{}
+};
+
+static struct kunit_suite secret_blocks_suite = {
+	.name = "secret_blocks",
+	.init = secret_blocks_test_init,
+	.test_cases = secret_blocks_cases,
+};
+
+kunit_test_suite(secret_blocks_suite);
+
+MODULE_DESCRIPTION("KUnit tests of blocks without a direct map");
+MODULE_LICENSE("GPL");
