@@ -19,7 +19,7 @@
 #include "ephmap.h"
 
 /*
- * Whether it may be absent from the restricted direct map: all movable memory is.
+ * Whether it may be absent from the restricted direct map: all users' memory is.
  * A guess: without a mapping any more it is as good to copy it the ordinary way.
  * The caller sees to it that the mapping is there, while it is the folio's: by an
  * open file, the folio's lock, or RCU.
@@ -28,16 +28,24 @@ static bool asi_folio_is_sensitive(struct folio *folio)
 {
 	struct address_space *mapping = READ_ONCE(folio->mapping);
 
-	return mapping && (mapping_gfp_mask(mapping) & __GFP_MOVABLE);
+	return mapping && (mapping_gfp_mask(mapping) &
+			   (__GFP_MOVABLE | __GFP_SENSITIVE));
 }
 
-/* What a driver maps is mapped by the kernel as the driver wants it cached. */
+/*
+ * What a driver maps is mapped by the kernel as the driver wants it cached: it is
+ * in no mapping, but not in a block of users' either, as what a pipe holds is, or
+ * in a CMA block.
+ */
 static bool asi_page_is_sensitive(struct page *page)
 {
 	struct folio *folio = page_folio(page);
 
 	guard(rcu)();
-	return folio_test_anon(folio) || asi_folio_is_sensitive(folio);
+	return folio_test_anon(folio) || asi_folio_is_sensitive(folio) ||
+	       (!READ_ONCE(folio->mapping) &&
+		get_pageblock_visibility(page) == VIS_USER &&
+		!is_migrate_cma_page(page));
 }
 
 /* A session may wait for other CPUs when it ends. */
@@ -384,7 +392,9 @@ static size_t asi_copy_page(struct page *page, size_t offset, size_t bytes,
 	size_t done = 0;
 	void *addr;
 
-	if (user_backed_iter(iter) && asi_begin_page(&session, page)) {
+	/* A pipe may hold more than a page, of a socket's. */
+	if (offset + bytes <= PAGE_SIZE && user_backed_iter(iter) &&
+	    asi_begin_page(&session, page)) {
 		addr = ephmap_local_map(&session, page, 1, prot) + offset;
 		done = prot == EPHMAP_RO ? _copy_to_iter(addr, bytes, iter) :
 					   _copy_from_iter(addr, bytes, iter);

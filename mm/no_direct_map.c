@@ -95,8 +95,8 @@ EXPORT_SYMBOL_FOR_MODULES(__no_direct_map_file_used, "kvm");
  * no_direct_map_file_gone() - a file with AS_NO_DIRECT_MAP is gone
  * @mapping: The file's mapping, with or without no_direct_map_file_used().
  *
- * Context: Any, when the last folio of the file has left the page cache, and
- *          was zeroed.
+ * Context: Any, when the last folio of the file has left the page cache. It may
+ *          be on its way to the page allocator, which zeroes it.
  */
 void no_direct_map_file_gone(struct address_space *mapping)
 {
@@ -304,7 +304,7 @@ int folio_zap_direct_map(struct folio *folio)
 		err = set_direct_map_invalid_noflush(page);
 	if (!err && should_fail_no_direct_map(NDM_STEP_ZAP))
 		err = -ENOMEM;
-	trace_direct_map_zap(folio, err);
+	trace_direct_map_zap(folio_pfn(folio), 1, err);
 	if (unlikely(err)) {
 		/*
 		 * What is gone needs no split to come back: this cannot fail.
@@ -358,7 +358,7 @@ void folio_restore_direct_map(struct folio *folio)
 	/* Since it was zeroed, too. */
 	if (unlikely(folio_test_hwpoison(folio)))
 		err = -EHWPOISON;
-	trace_direct_map_restore(folio, err);
+	trace_direct_map_restore(folio_pfn(folio), 1, err);
 	if (unlikely(err == -EHWPOISON)) {
 		keep_block_online(folio_pfn(folio));
 		return;

@@ -22,4 +22,19 @@ static inline void asi_restore_direct_map(unsigned long pfn, unsigned long nr) {
 static inline void asi_flush_direct_map(unsigned long pfn, unsigned long nr) { }
 #endif
 
+#ifdef CONFIG_DEFERRED_STRUCT_PAGE_INIT
+bool page_is_deferred(unsigned long pfn);
+bool deferred_block_is_users(unsigned long pfn);
+#else
+static inline bool page_is_deferred(unsigned long pfn)
+{
+	return false;
+}
+
+static inline bool deferred_block_is_users(unsigned long pfn)
+{
+	return false;
+}
+#endif
+
 #endif /* _LINUX_ASI_H */

@@ -197,7 +197,7 @@ static inline bool asi_memcpy_from_page(void *to, struct page *page,
  * asi_copy_page_to_iter() - copy_page_to_iter() of a page with user data
  * @page: The page: one that current may read.
  * @offset: Where in the page, in bytes.
- * @bytes: How much; it ends within the page.
+ * @bytes: How much; if it ends within the page it is done in a session.
  * @iter: Where to.
  *
  * Context: As of copy_page_to_iter().
@@ -215,7 +215,7 @@ static inline size_t asi_copy_page_to_iter(struct page *page, size_t offset,
  * asi_copy_page_from_iter() - copy_page_from_iter() of a page with user data
  * @page: The page: one that current may write to.
  * @offset: Where in the page, in bytes.
- * @bytes: How much; it ends within the page.
+ * @bytes: How much; if it ends within the page it is done in a session.
  * @iter: Where from.
  *
  * Context: As of copy_page_from_iter().

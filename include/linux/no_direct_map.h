@@ -17,11 +17,13 @@ struct mempolicy;
 #ifdef CONFIG_SECRET_BLOCKS
 void secret_blocks_enable(void);
 void secret_blocks_show_all(void);
+void secret_blocks_zero_free(void);
 bool folio_in_secret_block(struct folio *folio);
 struct folio *folio_alloc_secret(gfp_t gfp, struct mempolicy *policy);
 #else
 static inline void secret_blocks_enable(void) { }
 static inline void secret_blocks_show_all(void) { }
+static inline void secret_blocks_zero_free(void) { }
 
 static inline bool folio_in_secret_block(struct folio *folio)
 {

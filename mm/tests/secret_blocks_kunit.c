@@ -33,9 +33,6 @@
 #define MAX_FOLIOS	2048
 #define PATTERN		0x5a
 
-/* How many blocks are hidden together at the least, when many are asked for. */
-#define PAGES_PER_FLUSH	256
-
 struct block {
 	unsigned long pfn;
 	unsigned int nr;	/* of the test's folios */
@@ -224,6 +221,26 @@ static void put_half_batched(struct secrets *s)
 	folios_put(&batch);
 }
 
+/* Memory that is free holds what its last owner left there. */
+static void dirty_free_memory(void)
+{
+	struct page *pages[16];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(pages); i++) {
+		pages[i] = alloc_pages((i % 2 ? GFP_KERNEL : GFP_USER |
+					__GFP_MOVABLE) | __GFP_NOWARN,
+				       pageblock_order);
+		if (pages[i])
+			memset(page_address(pages[i]), PATTERN,
+			       pageblock_nr_pages * PAGE_SIZE);
+	}
+	for (i = 0; i < ARRAY_SIZE(pages); i++) {
+		if (pages[i])
+			__free_pages(pages[i], pageblock_order);
+	}
+}
+
 /* Folios that go away with the test. */
 static struct secrets *secrets(struct kunit *test, unsigned int nr)
 {
@@ -328,29 +345,54 @@ static void b1_only_plain_memory_is_zapped(struct kunit *test)
 	__free_pages(page, PMD_ORDER);
 }
 
+/* The pages of a block that this CPU can read: those zeroed last come first. */
+static unsigned int nr_readable(unsigned long pfn)
+{
+	unsigned int i = pageblock_nr_pages, nr = 0;
+	unsigned long word;
+
+	while (i--)
+		nr += !copy_from_kernel_nofault(&word, pfn_to_kaddr(pfn + i),
+						sizeof(word));
+	return nr;
+}
+
 /*
- * This CPU has the blocks in its TLB, for it has zeroed them: it must not read
- * them any more. Blocks that are used again cost nothing; but the worker may have
- * given some back in between.
+ * This CPU has the block in its TLB, for it has zeroed it: it must not read it
+ * any more. Nothing is mapped by the ephmap before: to load another CR3 may flush
+ * the TLB as well.
+ */
+static void b6_hidden_blocks_are_flushed(struct kunit *test)
+{
+	unsigned int i, readable = 0;
+	struct folio *folio;
+
+	for (i = 0; i < 8; i++) {
+		folio = folio_alloc_secret(GFP_HIGHUSER_MOVABLE, NULL);
+		KUNIT_ASSERT_NOT_NULL(test, folio);
+		readable += nr_readable(pageblock_start_pfn(folio_pfn(folio)));
+		folio_put(folio);
+		secret_blocks_show_all();
+	}
+	KUNIT_EXPECT_EQ(test, readable, 0);
+}
+
+/*
+ * Blocks that are used again cost nothing; but the worker may have given some
+ * back in between.
  */
 static void b6_one_flush_hides_many(struct kunit *test)
 {
 	unsigned long flushes = event(DIRECT_MAP_ZAP_SHOOTDOWNS);
 	unsigned long hidden = event(SECRET_BLOCK_HIDE), shown;
 	struct secrets *s = secrets(test, MAX_FOLIOS);
-	unsigned int i, readable = 0;
-	unsigned long word;
+	unsigned int i;
 
-	for (i = 0; i < MAX_FOLIOS; i++)
-		readable += !copy_from_kernel_nofault(&word,
-						      folio_address(s->folios[i]),
-						      sizeof(word));
 	flushes = event(DIRECT_MAP_ZAP_SHOOTDOWNS) - flushes;
 	hidden = event(SECRET_BLOCK_HIDE) - hidden;
-	KUNIT_EXPECT_EQ(test, readable, 0);
-	KUNIT_EXPECT_GT(test, hidden, 0);
+	KUNIT_EXPECT_GT(test, hidden, 1);
 	KUNIT_EXPECT_GT(test, flushes, 0);
-	KUNIT_EXPECT_LE(test, flushes, MAX_FOLIOS / PAGES_PER_FLUSH);
+	KUNIT_EXPECT_LT(test, flushes, hidden);
 
 	for (i = 0; i < 3; i++) {
 		shown = event(SECRET_BLOCK_SHOW);
@@ -411,9 +453,12 @@ static void b12_blocks_come_back(struct kunit *test)
 
 static void b3_free_secret_pages_are_zero(struct kunit *test)
 {
-	struct secrets *s = secrets(test, 600);
 	struct folio *large;
+	struct secrets *s;
 
+	dirty_free_memory();
+	s = secrets(test, 600);
+	KUNIT_EXPECT_EQ(test, nr_dirty(test, s), 0);
 	fill(test, s);
 	put_half(s);
 	KUNIT_EXPECT_EQ(test, nr_dirty(test, s), 0);
@@ -433,6 +478,33 @@ static void b3_free_secret_pages_are_zero(struct kunit *test)
 	block_of(s, large);
 	fill(test, s);
 	put_half(s);
+	KUNIT_EXPECT_EQ(test, nr_dirty(test, s), 0);
+}
+
+/* What another kernel leaves in memory that is not saved, and hidden. */
+static void b3_hibernation_zeroes_what_is_free(struct kunit *test)
+{
+	struct secrets *s = secrets(test, 600);
+	struct ephmap_session session;
+	unsigned int dirty, block;
+	unsigned long i;
+
+	put_half(s);
+	/* Nobody may have these pages meanwhile; a few may be lost to others. */
+	for (block = 0; block < s->nr_blocks; block++) {
+		struct page *page = pfn_to_page(s->blocks[block].pfn);
+
+		for (i = 0; i < pageblock_nr_pages; i++) {
+			if (page_count(page + i))
+				continue;
+			memset(map_page(test, &session, page + i), PATTERN,
+			       PAGE_SIZE);
+			ephmap_end(&session);
+		}
+	}
+	dirty = nr_dirty(test, s);
+	secret_blocks_zero_free();
+	KUNIT_EXPECT_GT(test, dirty, 0);
 	KUNIT_EXPECT_EQ(test, nr_dirty(test, s), 0);
 }
 
@@ -512,6 +584,153 @@ static void put_with_interrupts_off(struct secrets *s)
 static void b13_last_put_with_interrupts_off(struct kunit *test)
 {
 	b13_last_put(test, put_with_interrupts_off);
+}
+
+/* === B8: what is left to the kernel ======================================= */
+
+#define NR_ATOMIC	256
+
+/* As many pages as there are of this node, at most @max. */
+static unsigned long take(struct list_head *list, int nid, gfp_t gfp,
+			  unsigned long max)
+{
+	unsigned long nr;
+	struct page *page;
+
+	for (nr = 0; nr < max; nr++) {
+		page = alloc_pages_node(nid, gfp | __GFP_THISNODE | __GFP_NOWARN,
+					0);
+		if (!page)
+			break;
+		list_add(&page->lru, list);
+		cond_resched();
+	}
+	return nr;
+}
+
+/* All are freed, or all but one of @every. */
+static void give(struct list_head *list, unsigned int every)
+{
+	struct page *page, *next;
+
+	list_for_each_entry_safe(page, next, list, lru) {
+		if (every && !(page_to_pfn(page) % every))
+			continue;
+		list_del(&page->lru);
+		__free_page(page);
+		cond_resched();
+	}
+}
+
+static unsigned long take_secrets(struct list_head *list, int nid,
+				  unsigned long max)
+{
+	nodemask_t nodes = nodemask_of_node(nid);
+	struct folio *folio;
+	unsigned long nr;
+
+	for (nr = 0; nr < max; nr++) {
+		folio = __folio_alloc_secret(GFP_HIGHUSER_MOVABLE | __GFP_THISNODE,
+					     0, nid, &nodes, false);
+		if (!folio)
+			break;
+		list_add(&folio->lru, list);
+		cond_resched();
+	}
+	return nr;
+}
+
+/*
+ * The kernel has had all that it gets by waiting, while users' memory is free in
+ * pieces, and secrets have what they could get. What it cannot wait for is there as
+ * if all memory were its own: above half of the min watermark.
+ */
+static void b8_atomic_after_the_kernel_had_its_fill(struct kunit *test)
+{
+	unsigned long nr_users, nr_secrets, nr_kernel, nr_atomic;
+	unsigned long half, want, mark = 0;
+	LIST_HEAD(secret);
+	LIST_HEAD(users);
+	LIST_HEAD(kernel);
+	struct zone *zone;
+	int nid = 0;
+
+	if (nr_online_nodes == 1)
+		kunit_skip(test, "everybody would be out of memory");
+	for_each_populated_zone(zone)
+		nid = zone_to_nid(zone);
+	for_each_populated_zone(zone) {
+		if (zone_to_nid(zone) == nid && zone_idx(zone) != ZONE_MOVABLE)
+			mark += min_wmark_pages(zone);
+	}
+	half = sum_zone_node_page_state(nid, NR_FREE_PAGES) / 2;
+
+	nr_users = take(&users, nid, GFP_HIGHUSER_MOVABLE | __GFP_NORETRY, half);
+	nr_secrets = take_secrets(&secret, nid, half);
+	nr_users += take(&users, nid, GFP_HIGHUSER_MOVABLE | __GFP_NORETRY,
+			 ULONG_MAX);
+	give(&users, 4);
+	nr_kernel = take(&kernel, nid, GFP_KERNEL | __GFP_NORETRY, ULONG_MAX);
+	nr_atomic = take(&kernel, nid, GFP_ATOMIC, NR_ATOMIC);
+	give(&kernel, 0);
+	give(&users, 0);
+	give(&secret, 0);
+
+	kunit_info(test, "node %d, min watermark %lu: users %lu, secrets %lu, the kernel %lu, then %lu of %d",
+		   nid, mark, nr_users, nr_secrets, nr_kernel, nr_atomic,
+		   NR_ATOMIC);
+	/* What per-CPU lists and others have meanwhile. */
+	want = min(NR_ATOMIC, mark / 2 - mark / 8);
+	KUNIT_EXPECT_GT(test, nr_secrets, 0);
+	KUNIT_EXPECT_GE(test, nr_atomic, want);
+}
+
+static unsigned int nr_zones_drained(int nid)
+{
+	unsigned int nr = 0;
+	struct zone *zone;
+
+	for_each_populated_zone(zone) {
+		long usable = zone_page_state_snapshot(zone, NR_FREE_PAGES);
+
+		if (zone_to_nid(zone) != nid || !zone->nr_secret_blocks ||
+		    zone_idx(zone) == ZONE_MOVABLE)
+			continue;
+#ifdef CONFIG_CMA
+		usable -= zone_page_state_snapshot(zone, NR_FREE_CMA_PAGES);
+#endif
+		usable -= zone_free_pieces(zone, VIS_USER) +
+			  zone_free_pieces(zone, VIS_SECRET);
+		nr += usable < (long)zone->_watermark[WMARK_MIN];
+	}
+	return nr;
+}
+
+/* Secrets take all of a node that they can have. */
+static void b8_the_kernel_keeps_its_reserve(struct kunit *test)
+{
+	const gfp_t gfp = (GFP_HIGHUSER_MOVABLE & ~__GFP_RECLAIM) | __GFP_NOWARN;
+	unsigned long before = nr_secret_blocks(), blocks;
+	const unsigned int order = pageblock_order - 1;
+	const int nid = numa_node_id();
+	nodemask_t node = nodemask_of_node(nid);
+	struct folio *folio, *next;
+	unsigned int drained;
+	LIST_HEAD(folios);
+
+	while ((folio = __folio_alloc_secret(gfp, order, nid, &node, false)))
+		list_add(&folio->lru, &folios);
+	blocks = nr_secret_blocks();
+	drained = nr_zones_drained(nid);
+	/* Only now is there memory for what KUnit says. */
+	list_for_each_entry_safe(folio, next, &folios, lru) {
+		list_del(&folio->lru);
+		folio_put(folio);
+		cond_resched();
+	}
+	KUNIT_EXPECT_GT(test, blocks, before);
+	KUNIT_EXPECT_EQ(test, drained, 0);
+	KUNIT_EXPECT_TRUE(test, blocks_come_back(before));
 }
 
 /* === B5, B9, B10: isolation =============================================== */
@@ -685,8 +904,12 @@ static struct kunit_case secret_blocks_cases[] = {
 	KUNIT_CASE(b1_secret_blocks_are_absent),
 	KUNIT_CASE(b1_only_plain_memory_is_zapped),
 	KUNIT_CASE(b3_free_secret_pages_are_zero),
+	KUNIT_CASE(b3_hibernation_zeroes_what_is_free),
 	KUNIT_CASE(b5_block_in_use_stays_secret),
+	KUNIT_CASE(b6_hidden_blocks_are_flushed),
 	KUNIT_CASE(b6_one_flush_hides_many),
+	KUNIT_CASE_SLOW(b8_the_kernel_keeps_its_reserve),
+	KUNIT_CASE_SLOW(b8_atomic_after_the_kernel_had_its_fill),
 	KUNIT_CASE(b9_contig_memory_is_mapped),
 	KUNIT_CASE(b10_isolated_block_stays_secret),
 	KUNIT_CASE(b12_blocks_come_back),

@@ -42,6 +42,7 @@
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/pagemap.h>
+#include <linux/pagewalk.h>
 #include <linux/pgalloc.h>
 #include <linux/sched/smt.h>
 #include <linux/seq_file.h>
@@ -479,9 +480,12 @@ static bool asi_block_is_movable(unsigned long pfn)
 static void __init asi_init_direct_map(void)
 {
 	unsigned long pfn;
+	bool users;
 
 	for (pfn = 0; pfn < max_pfn; pfn += pageblock_nr_pages) {
-		if (!asi_block_is_movable(pfn))
+		users = page_is_deferred(pfn) ? deferred_block_is_users(pfn) :
+						asi_block_is_movable(pfn);
+		if (!users)
 			asi_restore_direct_map(pfn, pageblock_nr_pages);
 	}
 }
@@ -1162,6 +1166,80 @@ void asi_audit_pgds(struct asi_audit *audit)
 	put_online_mems();
 }
 
+static void asi_audit_leaf(struct asi_audit *audit, unsigned long pfn,
+			   unsigned long nr)
+{
+	unsigned long i;
+	int kind;
+
+	for (i = 0; i < nr; i++) {
+		struct page *page = pfn_to_online_page(pfn + i);
+
+		kind = page && !PageReserved(page) ? asi_page_kind(page) : -1;
+		if (kind >= 0 && kind != ASI_FREE && kind != ASI_BUSY)
+			audit->mapped++;
+	}
+}
+
+static int asi_audit_pud_entry(pud_t *pudp, unsigned long addr,
+			       unsigned long next, struct mm_walk *walk)
+{
+	pud_t pud = READ_ONCE(*pudp);
+
+	if (pud_present(pud) && pud_leaf(pud))
+		asi_audit_leaf(walk->private, pud_pfn(pud), PHYS_PFN(PUD_SIZE));
+	return 0;
+}
+
+static int asi_audit_pmd_entry(pmd_t *pmdp, unsigned long addr,
+			       unsigned long next, struct mm_walk *walk)
+{
+	pmd_t pmd = READ_ONCE(*pmdp);
+
+	if (pmd_present(pmd) && pmd_leaf(pmd))
+		asi_audit_leaf(walk->private, pmd_pfn(pmd), PTRS_PER_PTE);
+	cond_resched();
+	return 0;
+}
+
+static int asi_audit_pte_entry(pte_t *ptep, unsigned long addr,
+			       unsigned long next, struct mm_walk *walk)
+{
+	pte_t pte = READ_ONCE(*ptep);
+
+	if (pte_present(pte))
+		asi_audit_leaf(walk->private, pte_pfn(pte), 1);
+	return 0;
+}
+
+static const struct mm_walk_ops asi_audit_ops = {
+	.pud_entry = asi_audit_pud_entry,
+	.pmd_entry = asi_audit_pmd_entry,
+	.pte_entry = asi_audit_pte_entry,
+};
+
+/**
+ * asi_audit_mapped() - count user data that is mapped outside the direct map
+ * @audit: Where to add the counts.
+ *
+ * What the kernel maps of a user's pages, by vmap() and by the fixmap, is mapped
+ * in all address spaces until it is unmapped again.
+ *
+ * Context: May sleep.
+ */
+void asi_audit_mapped(struct asi_audit *audit)
+{
+	get_online_mems();
+	/* Who owns a range frees its page tables under the read lock. */
+	mmap_write_lock(&init_mm);
+	walk_kernel_page_table_range(VMALLOC_START, VMALLOC_END + 1,
+				     &asi_audit_ops, NULL, audit);
+	walk_kernel_page_table_range(FIXADDR_START, FIXADDR_TOP, &asi_audit_ops,
+				     NULL, audit);
+	mmap_write_unlock(&init_mm);
+	put_online_mems();
+}
+
 /* A1, A3, A8 by themselves, once a second, with CONFIG_DEBUG_ASI. */
 static void asi_debug_audit(struct work_struct *work)
 {
@@ -1205,6 +1283,7 @@ static int audit_show(struct seq_file *m, void *unused)
 
 	asi_audit_range(&audit, 0, max_pfn);
 	asi_audit_pgds(&audit);
+	asi_audit_mapped(&audit);
 
 	seq_printf(m, "pgds %lu\n", audit.pgds);
 	seq_printf(m, "wrong_pgd_entries %lu\n", audit.wrong);
@@ -1216,6 +1295,7 @@ static int audit_show(struct seq_file *m, void *unused)
 	for (kind = 0; kind < ASI_NR_USER_DATA; kind++)
 		seq_printf(m, "user_%s %lu\n", asi_user_data_names[kind],
 			   audit.user_data[kind]);
+	seq_printf(m, "user_mapped %lu\n", audit.mapped);
 	return 0;
 }
 

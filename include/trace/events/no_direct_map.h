@@ -11,9 +11,9 @@
 
 DECLARE_EVENT_CLASS(direct_map_alias,
 
-	TP_PROTO(struct folio *folio, int err),
+	TP_PROTO(unsigned long pfn, unsigned long nr, int err),
 
-	TP_ARGS(folio, err),
+	TP_ARGS(pfn, nr, err),
 
 	TP_STRUCT__entry(
 		__field(unsigned long, pfn)
@@ -22,8 +22,8 @@ DECLARE_EVENT_CLASS(direct_map_alias,
 	),
 
 	TP_fast_assign(
-		__entry->pfn = folio_pfn(folio);
-		__entry->nr = folio_nr_pages(folio);
+		__entry->pfn = pfn;
+		__entry->nr = nr;
 		__entry->err = err;
 	),
 
@@ -31,16 +31,16 @@ DECLARE_EVENT_CLASS(direct_map_alias,
 		  __entry->err)
 );
 
-/* err: why the alias was kept, or 0 */
+/* One page, or a block of them. err: why the alias was kept, or 0 */
 DEFINE_EVENT(direct_map_alias, direct_map_zap,
-	TP_PROTO(struct folio *folio, int err),
-	TP_ARGS(folio, err)
+	TP_PROTO(unsigned long pfn, unsigned long nr, int err),
+	TP_ARGS(pfn, nr, err)
 );
 
-/* err: why the folio was not zeroed through the ephmap, or 0 */
+/* err: why one page was not zeroed through the ephmap, or 0 */
 DEFINE_EVENT(direct_map_alias, direct_map_restore,
-	TP_PROTO(struct folio *folio, int err),
-	TP_ARGS(folio, err)
+	TP_PROTO(unsigned long pfn, unsigned long nr, int err),
+	TP_ARGS(pfn, nr, err)
 );
 
 TRACE_EVENT(migrate_folio_no_direct_map,

@@ -57,6 +57,7 @@ enum asi_user_data {
  * @pgds:      Restricted top-level page tables.
  * @wrong:     Entries in their kernel half that are not as they should be.
  * @user_data: Pages of user data among the present ones, by kind.
+ * @mapped:    Such pages, of any kind, that the kernel has mapped elsewhere.
  */
 struct asi_audit {
 	unsigned long present;
@@ -67,6 +68,7 @@ struct asi_audit {
 	unsigned long pgds;
 	unsigned long wrong;
 	unsigned long user_data[ASI_NR_USER_DATA];
+	unsigned long mapped;
 };
 
 /**
@@ -442,6 +444,7 @@ pmd_t *asi_direct_map_pmd(unsigned long addr);
 void asi_audit_range(struct asi_audit *audit, unsigned long start,
 		     unsigned long end);
 void asi_audit_pgds(struct asi_audit *audit);
+void asi_audit_mapped(struct asi_audit *audit);
 
 #if IS_ENABLED(CONFIG_ASI_KUNIT_TEST)
 struct asi_policy asi_set_policy(struct asi_policy policy);

@@ -920,11 +920,12 @@ static void no_global_mappings(struct kunit *test)
 
 static void audit_finds_user_data(struct kunit *test)
 {
-	struct asi_audit seen = {}, hidden = {};
+	struct asi_audit seen = {}, hidden = {}, unmapped = {}, mapped = {};
 	unsigned long pfn, start;
 	struct file *file;
 	struct page *page;
 	bool present;
+	void *addr;
 
 	file = shmem_kernel_file_setup("asi-kunit", PAGE_SIZE, EMPTY_VMA_FLAGS);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, file);
@@ -943,6 +944,10 @@ static void audit_finds_user_data(struct kunit *test)
 	asi_audit_range(&hidden, start, start + BLOCK_PAGES);
 	if (present)
 		asi_restore_direct_map(start, BLOCK_PAGES);
+	asi_audit_mapped(&unmapped);
+	addr = vmap(&page, 1, VM_MAP, PAGE_KERNEL);
+	asi_audit_mapped(&mapped);
+	vunmap(addr);
 	put_page(page);
 	fput(file);
 
@@ -951,6 +956,8 @@ static void audit_finds_user_data(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, hidden.present, 0);
 	KUNIT_EXPECT_EQ(test, hidden.absent, BLOCK_PAGES);
 	KUNIT_EXPECT_EQ(test, hidden.user_data[ASI_SHMEM], 0);
+	KUNIT_EXPECT_NOT_NULL(test, addr);
+	KUNIT_EXPECT_EQ(test, mapped.mapped, unmapped.mapped + 1);
 }
 
 /* === A2, A7: transitions ================================================== */

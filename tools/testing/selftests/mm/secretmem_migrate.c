@@ -537,12 +537,6 @@ static int test_cma(void)
 	return sm_wrong(&s) ? KSFT_FAIL : KSFT_PASS;
 }
 
-static int unpoison_page(__u64 pfn)
-{
-	return sm_writef(SM_DEBUGFS "hwpoison/unpoison-pfn", "%#llx",
-			 (unsigned long long)pfn);
-}
-
 /* Soft offline of a page that is mapped, or in the page cache only. */
 static int soft_offline(bool mapped)
 {
@@ -574,10 +568,12 @@ static int soft_offline(bool mapped)
 			ret = sm_fail("the old page is not set aside");
 		if (sm_kpf(pfn, SM_KPF_BUDDY))
 			ret = sm_fail("the old page was handed back");
+		/* It does not keep its block from going offline and back. */
+		if (!err && sm_unpoison(pfn, false))
+			ret = KSFT_FAIL;
 	} else if (err != -EBUSY || sm_pfn(sm_page(&s, page)) != pfn) {
 		ret = sm_fail("stock returns -EBUSY and leaves it there");
 	}
-	unpoison_page(pfn);
 	return ret;
 }
 
@@ -1761,6 +1757,7 @@ static int test_reclaim(void)
 static int test_hwpoison(void)
 {
 	struct secret s, rest;
+	long long alone = sm_vmstat("secret_page_fallback");
 	size_t page = 3;
 	__u64 pfn;
 	int ret = KSFT_PASS, err;
@@ -1768,6 +1765,7 @@ static int test_hwpoison(void)
 	if (!sm_exists(SM_DEBUGFS "hwpoison/corrupt-pfn"))
 		return sm_skip("no CONFIG_HWPOISON_INJECT");
 	new_secret(&s, 8, sm_from);
+	alone = sm_vmstat("secret_page_fallback") - alone;
 	pfn = sm_pfn(sm_page(&s, page));
 	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_LATE, 0, 0);
 	err = sm_writef(SM_DEBUGFS "hwpoison/corrupt-pfn", "%#llx",
@@ -1801,9 +1799,8 @@ static int test_hwpoison(void)
 	sm_write("/proc/sys/vm/compact_memory", "1");
 	if (!sm_kpf(pfn, SM_KPF_HWPOISON) || sm_kpf(pfn, SM_KPF_BUDDY))
 		ret = sm_fail("the page was handed back");
-	/* It was not zeroed: it must not get its alias, nor a new owner. */
-	if (sm_on && unpoison_page(pfn) != -EOPNOTSUPP)
-		ret = sm_fail("the page lets itself be unpoisoned");
+	if (sm_on && sm_unpoison(pfn, alone))
+		ret = KSFT_FAIL;
 	return ret;
 }
 

@@ -1214,21 +1214,6 @@ static inline long sm_secret_blocks(int node)
 	return sm_pagetypeinfo(node, sm_type_secret, false);
 }
 
-/*
- * Wait until all blocks without a direct map have been given back, as they are
- * where zones are small, and nothing is in them. Returns whether they are.
- */
-static inline bool sm_secret_settle(int node, int other)
-{
-	for (int i = 0; i < 80; i++) {
-		if (sm_secret_blocks(node) <= 0 &&
-		    sm_secret_blocks(other) <= 0)
-			return true;
-		sm_sleep_ms(100);
-	}
-	return false;
-}
-
 /* The free pages of a node that user memory can have, its reserve included. */
 static inline long long sm_node_free(int node)
 {
@@ -1379,6 +1364,23 @@ static inline char const *sm_test_name(const struct sm_test *t)
 #define sm_skip(...) ({ sm_note(__VA_ARGS__); KSFT_SKIP; })
 #define sm_fail(...) ({ sm_note(__VA_ARGS__); KSFT_FAIL; })
 #define sm_pass(...) ({ sm_note(__VA_ARGS__); KSFT_PASS; })
+
+/*
+ * Unpoison a page that held a secret, and is in no file any more. One of a secret
+ * block is freed once more by that, and zeroed. One that lost its alias alone, as
+ * all do without the ephmap, is not, and must not be handed out.
+ */
+static inline int sm_unpoison(__u64 pfn, bool alone)
+{
+	int err = sm_writef(SM_DEBUGFS "hwpoison/unpoison-pfn", "%#llx",
+			    (unsigned long long)pfn);
+
+	if (err != (alone ? -EOPNOTSUPP : 0))
+		return sm_fail("unpoisoning returned %d", err);
+	if (!sm_kpf(pfn, SM_KPF_HWPOISON) != !alone)
+		return sm_fail("unpoisoned, or not: the flag tells otherwise");
+	return KSFT_PASS;
+}
 
 /* For a test that hangs, before it is killed: what else there is to tell. */
 static void (*sm_tell_more)(pid_t pid);

@@ -8,6 +8,9 @@
  *	allocated, touched and pinned, and when they are freed and had again
  *	files of ramfs
  *	guest memory (guest_memfd) without GUEST_MEMFD_FLAG_MOVABLE
+ *	what is in a pipe, of which the audit knows nothing: whoever copies it by
+ *	the direct map leaves the restricted address space
+ *	pages of 1 GB that are allocated at run time, also from the kernel's blocks
  *
  * With asi=off the same is done, without the audit.
  *
@@ -27,6 +30,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -43,6 +47,10 @@ struct kvm_create_guest_memfd {
 };
 
 #define KVM_CREATE_GUEST_MEMFD	_IOWR(KVMIO, 0xd4, struct kvm_create_guest_memfd)
+#endif
+
+#ifndef MAP_HUGE_SHIFT
+#define MAP_HUGE_SHIFT	26
 #endif
 
 #define AUDIT	"/sys/kernel/debug/asi/audit"
@@ -105,6 +113,7 @@ static long reachable(void)
 {
 	static const char * const kinds[] = {
 		"user_anonymous", "user_shmem", "user_file", "user_guest_memfd",
+		"user_hugetlb",
 	};
 	long sum = 0;
 
@@ -283,6 +292,182 @@ static void guest_memory(void)
 	close(kvm);
 }
 
+/* Pages that are filled and read in turn; the exits of that, or -1. */
+static long pipe_exits(const int *p, const char *from, char *to, size_t size)
+{
+	long before = 0;
+
+	/* The first round allocates the pages, and page tables of the window. */
+	for (int i = 0; i < 100; i++) {
+		if (i == 1)
+			before = exits();
+		if (write(p[1], from, size) != (ssize_t)size ||
+		    read(p[0], to, size) != (ssize_t)size)
+			return -1;
+	}
+	return exits() - before;
+}
+
+/* The exits of a copy by who does not know that it may leave; or -1. */
+static long spliced_exits(const int *p, const char *from, char *to, size_t size)
+{
+	long before, ret = -1;
+	int sock[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, sock))
+		return -1;
+	if (write(p[1], from, size) == (ssize_t)size &&
+	    splice(p[0], NULL, sock[1], NULL, size, 0) == (ssize_t)size) {
+		before = exits();
+		if (recv(sock[0], to, size, MSG_WAITALL) == (ssize_t)size)
+			ret = exits() - before;
+	}
+	close(sock[0]);
+	close(sock[1]);
+	return ret;
+}
+
+static void in_pipe(void)
+{
+	const size_t size = 16 * 4096;
+	uint64_t *from = map(MAP_POPULATE), *to = map(MAP_POPULATE);
+	long copied, spliced, noise;
+	bool good = false;
+	int p[2];
+
+	fill(from, 15);
+	if (pipe(p))
+		ksft_exit_fail_msg("pipe: %s\n", strerror(errno));
+	copied = pipe_exits(p, (char *)from, (char *)to, size);
+	good = copied >= 0 && !memcmp(from, to, size);
+	memset(to, 0, size);
+	noise = exits();
+	noise = exits() - noise;
+	spliced = spliced_exits(p, (char *)from, (char *)to, size);
+	good &= spliced >= 0 && !memcmp(from, to, size);
+	if (asi) {
+		ksft_print_msg("%ld exits in 99 times 2 copies, %ld in one past a socket, %ld without\n",
+			       copied, spliced, noise);
+		/* Not one for each copy. An interrupt may leave for itself. */
+		good &= copied < 50 && spliced > noise;
+	}
+	ksft_test_result(good, "A1 B2: what is in a pipe\n");
+	close(p[0]);
+	close(p[1]);
+	munmap(from, len);
+	munmap(to, len);
+}
+
+/*
+ * Have blocks of memory become the kernel's, and leave them free: rings have their
+ * memory in pieces of 2 MB, and leave no page tables in between.
+ */
+static bool use_for_kernel(unsigned int blocks)
+{
+	int rings[800];
+	unsigned int nr;
+
+	for (nr = 0; nr < blocks && nr < ARRAY_SIZE(rings); nr++) {
+		struct io_uring_params params = {};
+
+		rings[nr] = syscall(__NR_io_uring_setup, 32768, &params);
+		if (rings[nr] < 0)
+			break;
+	}
+	for (unsigned int i = 0; i < nr; i++)
+		close(rings[i]);
+	if (nr < blocks)
+		ksft_print_msg("%u of %u blocks for the kernel: %s\n", nr,
+			       blocks, strerror(errno));
+	return nr == blocks;
+}
+
+/* Blocks of the kernel's: unmovable and reclaimable ones. */
+static long kernel_blocks(void)
+{
+	long sum = 0, unmovable, reclaimable;
+	bool counts = false;
+	char line[512];
+	FILE *f;
+
+	f = fopen("/proc/pagetypeinfo", "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, "Number of blocks", 16))
+			counts = true;
+		else if (counts &&
+			 sscanf(line, "Node %*d, zone %*s %ld %*d %ld",
+				&unmovable, &reclaimable) == 2)
+			sum += unmovable + reclaimable;
+		else
+			counts = false;
+	}
+	if (f)
+		fclose(f);
+	return sum;
+}
+
+static void gigantic(void)
+{
+	static const char name[] = "A1 B2: a page of 1 GB, of blocks that were the kernel's";
+	static const char nr_file[] =
+		"/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages";
+	const size_t size = 1UL << 30;
+	unsigned long pages;
+	long got = 0, before = 0;
+	uint64_t *p;
+	bool good;
+	FILE *f;
+
+	f = fopen(nr_file, "r+e");
+	if (!f) {
+		ksft_test_result_skip("%s: no such pages\n", name);
+		return;
+	}
+	/* Most of the memory, so that the page has some of it. */
+	pages = sysconf(_SC_PHYS_PAGES);
+	if (pages < (5UL << 30) / 4096) {
+		fclose(f);
+		ksft_test_result_skip("%s: less than 5 GB\n", name);
+		return;
+	}
+	good = use_for_kernel(800);
+	/* What has been closed is freed a little later. */
+	for (int i = 0; i < 50 && !got; i++) {
+		usleep(100000);
+		before = kernel_blocks();
+		rewind(f);
+		fprintf(f, "1");
+		fflush(f);
+		rewind(f);
+		if (fscanf(f, "%ld", &got) != 1)
+			break;
+	}
+	if (!got) {
+		fclose(f);
+		ksft_test_result_skip("%s: none to be had\n", name);
+		return;
+	}
+	ksft_print_msg("%ld blocks were the kernel's, %ld are\n", before,
+		       kernel_blocks());
+	good &= !asi || kernel_blocks() < before;
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE |
+		 MAP_ANONYMOUS | MAP_HUGETLB | 30 << MAP_HUGE_SHIFT, -1, 0);
+	if (p == MAP_FAILED) {
+		ksft_print_msg("mmap: %s\n", strerror(errno));
+		good = false;
+	} else {
+		p[0] = 16;
+		good &= !reachable() && p[0] == 16 && !p[size / 8 - 1];
+		munmap(p, size);
+	}
+	rewind(f);
+	fprintf(f, "0");
+	fclose(f);
+	/* What was the page is users' now, and the kernel can have it again. */
+	good &= !reachable() && use_for_kernel(400);
+	ksft_test_result(good, "%s\n", name);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1)
@@ -290,7 +475,7 @@ int main(int argc, char **argv)
 	ksft_print_header();
 	asi = !access(AUDIT, R_OK);
 	ksft_print_msg("asi=%s, %zu bytes at a time\n", asi ? "on" : "off", len);
-	ksft_set_plan(7);
+	ksft_set_plan(9);
 	pin_untouched();
 	pin_touched();
 	pin_file();
@@ -298,5 +483,7 @@ int main(int argc, char **argv)
 	pin_again();
 	file_of_ramfs();
 	guest_memory();
+	in_pipe();
+	gigantic();
 	ksft_finished();
 }
