@@ -42,6 +42,8 @@ for step; do
 	gpinned) set -- offline --mb 256 --node 1 --seconds 5 ;;
 	soft) set -- softoffline --pages 16 ;;
 	cma) set -- cma --mb 1000 --node 1 ;;
+	# After 5 s free blocks are back in the direct map.
+	touch) set -- blocks touch --mb 300 --rounds 1 --seconds 5 ;;
 	l2) set -- l2 ;;
 	*)
 		echo "demo.sh: unknown step $step" >&2
