@@ -589,6 +589,7 @@ static void b13_last_put_with_interrupts_off(struct kunit *test)
 /* === B8: what is left to the kernel ======================================= */
 
 #define NR_ATOMIC	256
+#define NR_SECRETS	8192UL	/* more than any min watermark here */
 
 /* As many pages as there are of this node, at most @max. */
 static unsigned long take(struct list_head *list, int nid, gfp_t gfp,
@@ -642,8 +643,8 @@ static unsigned long take_secrets(struct list_head *list, int nid,
 
 /*
  * The kernel has had all that it gets by waiting, while users' memory is free in
- * pieces, and secrets have what they could get. What it cannot wait for is there as
- * if all memory were its own: above half of the min watermark.
+ * pieces, and so is that of secrets, more of it than a watermark. What it cannot
+ * wait for is there as if all memory were its own: above half of the min watermark.
  */
 static void b8_atomic_after_the_kernel_had_its_fill(struct kunit *test)
 {
@@ -666,10 +667,11 @@ static void b8_atomic_after_the_kernel_had_its_fill(struct kunit *test)
 	half = sum_zone_node_page_state(nid, NR_FREE_PAGES) / 2;
 
 	nr_users = take(&users, nid, GFP_HIGHUSER_MOVABLE | __GFP_NORETRY, half);
-	nr_secrets = take_secrets(&secret, nid, half);
+	nr_secrets = take_secrets(&secret, nid, min(half, NR_SECRETS));
 	nr_users += take(&users, nid, GFP_HIGHUSER_MOVABLE | __GFP_NORETRY,
 			 ULONG_MAX);
 	give(&users, 4);
+	give(&secret, 4);
 	nr_kernel = take(&kernel, nid, GFP_KERNEL | __GFP_NORETRY, ULONG_MAX);
 	nr_atomic = take(&kernel, nid, GFP_ATOMIC, NR_ATOMIC);
 	give(&kernel, 0);

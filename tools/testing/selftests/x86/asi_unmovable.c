@@ -49,6 +49,13 @@ struct kvm_create_guest_memfd {
 #define KVM_CREATE_GUEST_MEMFD	_IOWR(KVMIO, 0xd4, struct kvm_create_guest_memfd)
 #endif
 
+#ifndef IORING_SETUP_SQE128
+#define IORING_SETUP_SQE128	(1U << 10)
+#endif
+#ifndef IORING_SETUP_CQE32
+#define IORING_SETUP_CQE32	(1U << 11)
+#endif
+
 #ifndef MAP_HUGE_SHIFT
 #define MAP_HUGE_SHIFT	26
 #endif
@@ -359,16 +366,18 @@ static void in_pipe(void)
 }
 
 /*
- * Have blocks of memory become the kernel's, and leave them free: rings have their
- * memory in pieces of 2 MB, and leave no page tables in between.
+ * Have much memory become the kernel's, and leave it free: these rings are of two
+ * pieces of 4 MB each, of which nothing is left over for what stays.
  */
-static bool use_for_kernel(unsigned int blocks)
+static bool use_for_kernel(unsigned int wanted)
 {
-	int rings[800];
+	int rings[250];
 	unsigned int nr;
 
-	for (nr = 0; nr < blocks && nr < ARRAY_SIZE(rings); nr++) {
-		struct io_uring_params params = {};
+	for (nr = 0; nr < wanted && nr < ARRAY_SIZE(rings); nr++) {
+		struct io_uring_params params = {
+			.flags = IORING_SETUP_SQE128 | IORING_SETUP_CQE32,
+		};
 
 		rings[nr] = syscall(__NR_io_uring_setup, 32768, &params);
 		if (rings[nr] < 0)
@@ -376,10 +385,10 @@ static bool use_for_kernel(unsigned int blocks)
 	}
 	for (unsigned int i = 0; i < nr; i++)
 		close(rings[i]);
-	if (nr < blocks)
-		ksft_print_msg("%u of %u blocks for the kernel: %s\n", nr,
-			       blocks, strerror(errno));
-	return nr == blocks;
+	if (nr < wanted)
+		ksft_print_msg("%u of %u rings of 8 MB: %s\n", nr, wanted,
+			       strerror(errno));
+	return nr == wanted;
 }
 
 /* Blocks of the kernel's: unmovable and reclaimable ones. */
@@ -430,7 +439,7 @@ static void gigantic(void)
 		ksft_test_result_skip("%s: less than 5 GB\n", name);
 		return;
 	}
-	good = use_for_kernel(800);
+	good = use_for_kernel(250);
 	/* What has been closed is freed a little later. */
 	for (int i = 0; i < 50 && !got; i++) {
 		usleep(100000);
@@ -464,7 +473,7 @@ static void gigantic(void)
 	fprintf(f, "0");
 	fclose(f);
 	/* What was the page is users' now, and the kernel can have it again. */
-	good &= !reachable() && use_for_kernel(400);
+	good &= !reachable() && use_for_kernel(100);
 	ksft_test_result(good, "%s\n", name);
 }
 
