@@ -1084,7 +1084,10 @@ static void asi_audit_pmd(struct asi_audit *audit, unsigned long addr,
 		init = asi_init_mm_pmd(addr);
 		restricted = pmd ? READ_ONCE(*pmd) : __pmd(0);
 	}
-	if (!pmd_none(restricted) && !pmd_same(restricted, init))
+	/* What the CPU sets in one of them by itself means nothing. */
+	if (!pmd_none(restricted) &&
+	    ((pmd_val(restricted) ^ pmd_val(init)) &
+	     ~(pmdval_t)(_PAGE_ACCESSED | _PAGE_DIRTY)))
 		audit->different++;
 	if (pmd_none(restricted) && !pmd_none(init))
 		audit->absent += PTRS_PER_PTE;
