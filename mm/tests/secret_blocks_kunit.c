@@ -493,7 +493,7 @@ static void b3_hibernation_zeroes_what_is_free(struct kunit *test)
 	unsigned long i;
 
 	put_half(s);
-	/* Nobody may have these pages meanwhile; a few may be lost to others. */
+	/* Nobody else asks for such memory here. */
 	for (block = 0; block < s->nr_blocks; block++) {
 		struct page *page = pfn_to_page(s->blocks[block].pfn);
 

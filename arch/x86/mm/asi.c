@@ -1033,15 +1033,18 @@ static int asi_page_kind(struct page *page)
 	return kind;
 }
 
-static void asi_audit_page(struct asi_audit *audit, unsigned long pfn)
+static int asi_pfn_kind(unsigned long pfn)
 {
 	struct page *page = pfn_to_online_page(pfn);
-	int kind;
+
+	return page && !PageReserved(page) ? asi_page_kind(page) : -1;
+}
+
+static void asi_audit_page(struct asi_audit *audit, unsigned long pfn)
+{
+	int kind = asi_pfn_kind(pfn);
 
 	audit->present++;
-	if (!page || PageReserved(page))
-		return;
-	kind = asi_page_kind(page);
 	if (kind >= 0)
 		audit->user_data[kind]++;
 }
@@ -1176,9 +1179,7 @@ static void asi_audit_leaf(struct asi_audit *audit, unsigned long pfn,
 	int kind;
 
 	for (i = 0; i < nr; i++) {
-		struct page *page = pfn_to_online_page(pfn + i);
-
-		kind = page && !PageReserved(page) ? asi_page_kind(page) : -1;
+		kind = asi_pfn_kind(pfn + i);
 		if (kind >= 0 && kind != ASI_FREE && kind != ASI_BUSY)
 			audit->mapped++;
 	}
