@@ -338,11 +338,10 @@ static const struct work works[] = {
 /* What the kernel counted: "NAME NUMBER" in the lines of three files. */
 struct counters {
 	char asi[1024];
-	char vm[16384];
 	char stat[16384];
 };
 
-static int asi_fd, vm_fd, stat_fd;
+static int asi_fd, stat_fd;
 
 static void file_read(int fd, char *text, size_t size)
 {
@@ -371,10 +370,9 @@ static void counters_print(const char *prefix, const struct counters *before,
 	static const char *const names[] = {
 		"enters", "exits_fault", "exits_switch", "exits_asked",
 		"reenters", "switches", "flushes", "flushed_ibpb",
-		"flushed_rsb", "flushed_verw", "flushed_l1d",
-	};
-	static const char *const vm_names[] = {
-		"ephmap_sessions", "ephmap_flushes",
+		"flushed_rsb", "flushed_verw", "flushed_l1d", "parked",
+		"hits", "drains_full", "drains_switch", "drains_idle",
+		"drains_time", "drains_asked", "rebounds", "window_flushed",
 	};
 	size_t i;
 
@@ -382,10 +380,6 @@ static void counters_print(const char *prefix, const struct counters *before,
 		printf("%s_%s=%lld\n", prefix, names[i],
 		       counter_of(after->asi, names[i]) -
 		       counter_of(before->asi, names[i]));
-	for (i = 0; asi_fd >= 0 && i < sizeof(vm_names) / sizeof(*vm_names); i++)
-		printf("%s_%s=%lld\n", prefix, vm_names[i],
-		       counter_of(after->vm, vm_names[i]) -
-		       counter_of(before->vm, vm_names[i]));
 	printf("%s_ctxt=%lld\n", prefix, counter_of(after->stat, "ctxt") -
 	       counter_of(before->stat, "ctxt"));
 }
@@ -414,7 +408,6 @@ static uint64_t one_round(const struct work *work, struct counters *before,
 	wait_for_tick();
 	if (before) {
 		file_read(stat_fd, before->stat, sizeof(before->stat));
-		file_read(vm_fd, before->vm, sizeof(before->vm));
 		file_read(asi_fd, before->asi, sizeof(before->asi));
 	}
 	profile_begin();
@@ -424,7 +417,6 @@ static uint64_t one_round(const struct work *work, struct counters *before,
 	profile_end();
 	if (after) {
 		file_read(asi_fd, after->asi, sizeof(after->asi));
-		file_read(vm_fd, after->vm, sizeof(after->vm));
 		file_read(stat_fd, after->stat, sizeof(after->stat));
 	}
 	if (work->after)
@@ -497,9 +489,8 @@ int main(int argc, char **argv)
 	if (sched_setscheduler(0, SCHED_FIFO, &param))
 		die(EXIT_ENVIRONMENT, "SCHED_FIFO");
 	stat_fd = open("/proc/stat", O_RDONLY | O_CLOEXEC);
-	vm_fd = open("/proc/vmstat", O_RDONLY | O_CLOEXEC);
-	if (stat_fd < 0 || vm_fd < 0)
-		die(EXIT_ENVIRONMENT, "/proc/stat or /proc/vmstat");
+	if (stat_fd < 0)
+		die(EXIT_ENVIRONMENT, "/proc/stat");
 	asi_fd = open("/sys/kernel/debug/asi/stats", O_RDONLY | O_CLOEXEC);
 	buffer = mmap(NULL, READ_MAX, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);

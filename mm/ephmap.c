@@ -7,12 +7,10 @@
  * Invariants:
  *
  * - A window entry at or above ephmap_cpu::used is none, and its CPU's TLB
- *   holds no translation for it, of either scope. Sessions nest LIFO, so that
- *   the pages of the innermost one are always the topmost.
- * - The private mm is loaded on its CPU exactly while a private session is open,
- *   and on no other CPU ever.
- * - A private session may be opened in a local one, not the reverse: what the
- *   local one has mapped is out of reach until the private one ends.
+ *   holds no translation for it. Sessions nest LIFO, so that the pages of the
+ *   innermost one are always the topmost.
+ * - The private mm is loaded on its CPU exactly while a session is open, and on
+ *   no other CPU ever.
  * - From begin to end preemption, softirqs and page faults are off. Nothing is
  *   allocated and nothing sleeps. What runs in between on this CPU is the
  *   caller, hard interrupts and NMIs, none of which opens a session: softirqs
@@ -35,9 +33,6 @@
 
 /* With tracepoints of their own. */
 #include <asm/ephmap.h>
-#ifdef CONFIG_EPHMAP_LOCAL
-#include <asm/ephmap_local.h>
-#endif
 
 #define CREATE_TRACE_POINTS
 #include "ephmap.h"
@@ -63,186 +58,58 @@ static bool ephmap_context_ok(void)
 	return in_task() && !irqs_disabled();
 }
 
-#ifdef CONFIG_EPHMAP_LOCAL
-static __always_inline pte_t *ephmap_local_ptes(struct ephmap_cpu *cpu,
-						struct mm_struct *mm)
-{
-	u64 id = arch_ephmap_mm_id(mm);
-
-	if (unlikely(cpu->local_id != id)) {
-		cpu->local = arch_ephmap_local_ptes(mm, smp_processor_id());
-		cpu->local_id = cpu->local ? id : 0;
-	}
-	return cpu->local;
-}
-
-/* In the loaded mm, which is another one while a private session is open. */
-static __always_inline int ephmap_enter_local(struct ephmap_session *session,
-					      struct ephmap_cpu *cpu)
-{
-	struct mm_struct *mm = current->mm;
-
-	if (unlikely(!arch_ephmap_is_loaded(mm)))
-		return -EBUSY;
-	if (unlikely(!ephmap_local_ptes(cpu, mm)))
-		return -EAGAIN;
-	session->entered = false;
-	session->space = arch_ephmap_space();
-	return 0;
-}
-
-static __always_inline bool ephmap_has_local(void)
-{
-	return current->mm && arch_ephmap_has_local();
-}
-
-/* Whether cpu->local is of current->mm, so that it is there. */
-static bool ephmap_is_of_current(struct ephmap_cpu *cpu)
-{
-	return current->mm && arch_ephmap_mm_id(current->mm) == cpu->local_id;
-}
-
-/*
- * For the CPU this is by now; it may be another one when it is done. Not under
- * locks: it takes one itself, and may wait for other CPUs.
- */
-static noinline int ephmap_add_local(void)
-{
-	if (!preemptible())
-		return -EAGAIN;
-	return arch_ephmap_add_local(current->mm, raw_smp_processor_id());
-}
-#else
-static int ephmap_enter_local(struct ephmap_session *session,
-			      struct ephmap_cpu *cpu)
-{
-	return -EOPNOTSUPP;
-}
-
-static bool ephmap_has_local(void)
-{
-	return false;
-}
-
-static bool ephmap_is_of_current(struct ephmap_cpu *cpu)
-{
-	return false;
-}
-
-static int ephmap_add_local(void)
-{
-	return -EOPNOTSUPP;
-}
-
-static void arch_ephmap_flush_local(struct mm_struct *mm,
-				    const struct cpumask *self,
-				    unsigned long addr, unsigned int nr,
-				    unsigned long space)
-{
-}
-#endif
-
-static void ephmap_enter_private(struct ephmap_session *session,
-				 struct ephmap_cpu *cpu)
-{
-	session->entered = !cpu->prev_mm;
-	if (session->entered)
-		cpu->prev_mm = arch_ephmap_enter(cpu->mm);
-}
-
-static __always_inline int ephmap_enter(struct ephmap_session *session,
-					enum ephmap_scope scope)
+static int ephmap_enter(struct ephmap_session *session)
 {
 	struct ephmap_cpu *cpu = this_cpu_ptr(&ephmap_cpus);
-	int err;
 
 	if (unlikely(cpu->depth == EPHMAP_MAX_DEPTH)) {
 		VM_WARN_ONCE(1, "more than %d nested sessions\n",
 			     EPHMAP_MAX_DEPTH);
 		return -EBUSY;
 	}
-	if (scope == EPHMAP_LOCAL) {
-		err = ephmap_enter_local(session, cpu);
-		if (unlikely(err))
-			return err;
-	} else {
-		ephmap_enter_private(session, cpu);
-	}
-	session->scope = scope;
+	session->entered = !cpu->prev_mm;
+	if (session->entered)
+		cpu->prev_mm = arch_ephmap_enter(cpu->mm);
 	session->depth = ++cpu->depth;
 	session->first = cpu->used;
 	__count_vm_event(EPHMAP_SESSIONS);
 	return 0;
 }
 
-static __always_inline int __ephmap_begin(struct ephmap_session *session,
-					  enum ephmap_scope scope)
-{
-	int err;
-
-	for (;;) {
-		ephmap_pin();
-		pagefault_disable();
-		err = ephmap_enter(session, scope);
-		if (likely(!err))
-			return 0;
-		pagefault_enable();
-		ephmap_unpin();
-		if (scope != EPHMAP_LOCAL || err != -EAGAIN)
-			return err;
-		err = ephmap_add_local();
-		if (err)
-			return err;
-	}
-}
-
 /**
  * ephmap_begin() - open a session on this CPU's window
  * @session: The caller's, on its stack; filled in.
- * @scope: Whose page tables to use.
  *
  * Until ephmap_end() the caller stays on this CPU and must not sleep, and no
- * softirq runs on it. User addresses do not work in the private scope; in the
- * local one they do, with page faults disabled. Sessions nest up to
+ * softirq runs on it. User addresses do not work. Sessions nest up to
  * EPHMAP_MAX_DEPTH and end in the reverse order.
- *
- * The page tables of a local window are allocated when a CPU first needs it in
- * an mm, before anything else happens, without sleeping.
  *
  * Context: Task context with interrupts on. Returns with preemption, softirqs
  *          and page faults disabled when it returns 0, else without effect.
  * Return:
- * * 0 - the session is open; in the private scope it cannot fail for another
- *   reason than these:
- * * -EOPNOTSUPP - there is no ephmap (see ephmap_available()) or no such scope,
- *   or a local one was asked for without a user mm.
+ * * 0 - the session is open; it cannot fail for another reason than these:
+ * * -EOPNOTSUPP - there is no ephmap (see ephmap_available()).
  * * -EPERM - called from an interrupt, an NMI, or with interrupts off.
- * * -EBUSY - EPHMAP_MAX_DEPTH sessions are open already, or a local one was
- *   asked for while another mm is loaded, as in a private session.
- * * -ENOMEM - in the local scope: no memory for page tables.
- * * -EAGAIN - in the local scope: no page tables for this CPU yet, and
- *   preemption is off.
+ * * -EBUSY - EPHMAP_MAX_DEPTH sessions are open already.
  */
-int ephmap_begin(struct ephmap_session *session, enum ephmap_scope scope)
+int ephmap_begin(struct ephmap_session *session)
 {
+	int err;
+
 	if (!ephmap_available())
-		return -EOPNOTSUPP;
-	if (scope != EPHMAP_PRIVATE &&
-	    (scope != EPHMAP_LOCAL || !ephmap_has_local()))
 		return -EOPNOTSUPP;
 	if (!ephmap_context_ok()) {
 		VM_WARN_ONCE(1, "session outside of task context\n");
 		return -EPERM;
 	}
-	if (scope == EPHMAP_LOCAL)
-		return __ephmap_begin(session, EPHMAP_LOCAL);
-	return __ephmap_begin(session, EPHMAP_PRIVATE);
-}
-
-static __always_inline pte_t *ephmap_ptes(struct ephmap_cpu *cpu,
-					  enum ephmap_scope scope)
-{
-	return scope == EPHMAP_LOCAL ? cpu->local : cpu->ptes;
+	ephmap_pin();
+	pagefault_disable();
+	err = ephmap_enter(session);
+	if (unlikely(err)) {
+		pagefault_enable();
+		ephmap_unpin();
+	}
+	return err;
 }
 
 static int ephmap_check_pages(struct page *page, unsigned int nr)
@@ -275,8 +142,7 @@ static void *ephmap_map(struct ephmap_session *session, struct page *page,
 	err = ephmap_check_pages(page, nr);
 	if (err)
 		return ERR_PTR(err);
-	return __ephmap_map(cpu, ephmap_ptes(cpu, session->scope), cpu->used,
-			    page_to_pfn(page), nr, prot);
+	return __ephmap_map(cpu, page_to_pfn(page), nr, prot);
 }
 
 /**
@@ -326,28 +192,35 @@ void *ephmap_map_folio(struct ephmap_session *session, struct folio *folio,
 }
 
 /*
- * Flush what has just been unmapped; the outermost private session also returns
- * to the mm that was loaded before.
+ * Flush what has just been unmapped; the outermost session also returns to the mm
+ * that was loaded before.
  */
-static __always_inline unsigned int
-ephmap_flush(struct ephmap_session *session, enum ephmap_scope scope,
-	     struct ephmap_cpu *cpu, unsigned long addr, unsigned int nr)
+static unsigned int ephmap_flush(struct ephmap_session *session,
+				 struct ephmap_cpu *cpu, unsigned long addr,
+				 unsigned int nr)
 {
 	struct mm_struct *prev_mm = cpu->prev_mm;
 
-	if (scope == EPHMAP_LOCAL) {
-		arch_ephmap_flush_local(current->mm, cpu->self, addr, nr,
-					session->space);
-		return nr;
-	}
 	if (!session->entered)
 		return arch_ephmap_flush(addr, nr);
 	cpu->prev_mm = NULL;
 	return arch_ephmap_leave(prev_mm, addr, nr);
 }
 
-static __always_inline void __ephmap_end(struct ephmap_session *session,
-					 enum ephmap_scope scope)
+/**
+ * ephmap_end() - close a session: unmap and flush all of its pages
+ * @session: The innermost session of this CPU.
+ *
+ * Every page is flushed on this CPU, before or with the return to the previous
+ * mm. No other CPU can have the translation, so no IPI is sent.
+ *
+ * Softirqs that were raised meanwhile run at the end of the outermost session,
+ * unless the caller had them disabled before.
+ *
+ * Context: Inside the session, interrupts on; returns with preemption, softirqs
+ *          and page faults as they were before ephmap_begin().
+ */
+void ephmap_end(struct ephmap_session *session)
 {
 	struct ephmap_cpu *cpu = this_cpu_ptr(&ephmap_cpus);
 	unsigned int first = session->first, nr = cpu->used - first;
@@ -360,8 +233,8 @@ static __always_inline void __ephmap_end(struct ephmap_session *session,
 		return;
 	}
 
-	ephmap_clear_ptes(cpu, ephmap_ptes(cpu, scope), first, nr);
-	flushed = ephmap_flush(session, scope, cpu, addr, nr);
+	ephmap_clear_ptes(cpu, first, nr);
+	flushed = ephmap_flush(session, cpu, addr, nr);
 	WRITE_ONCE(cpu->used, first);
 	cpu->depth--;
 
@@ -370,56 +243,6 @@ static __always_inline void __ephmap_end(struct ephmap_session *session,
 	pagefault_enable();
 	ephmap_unpin();
 }
-
-/**
- * ephmap_end() - close a session: unmap and flush all of its pages
- * @session: The innermost session of this CPU.
- *
- * Every page is flushed on this CPU, before or with the return to the previous
- * mm. No other CPU can have the translation of a private session, so no IPI is
- * sent. Other CPUs that run threads of current's process may have that of a
- * local one: they are flushed, too.
- *
- * Softirqs that were raised meanwhile run at the end of the outermost session,
- * unless the caller had them disabled before.
- *
- * Context: Inside the session, interrupts on; returns with preemption, softirqs
- *          and page faults as they were before ephmap_begin().
- */
-void ephmap_end(struct ephmap_session *session)
-{
-	if (session->scope == EPHMAP_LOCAL)
-		__ephmap_end(session, EPHMAP_LOCAL);
-	else
-		__ephmap_end(session, EPHMAP_PRIVATE);
-}
-
-#ifdef CONFIG_EPHMAP_LOCAL
-/**
- * ephmap_local_prepare() - make the page tables of a window, or find them
- *
- * What ephmap_local_begin() needs when this CPU had its last session in another
- * mm.
- *
- * Context: Task context with interrupts on; does not sleep. It can make none
- *          with preemption off.
- * Return: whether there are any for the CPU that this was.
- */
-bool ephmap_local_prepare(void)
-{
-	if (!ephmap_available() || !ephmap_has_local())
-		return false;
-	for (;;) {
-		scoped_guard(preempt) {
-			if (ephmap_local_ptes(this_cpu_ptr(&ephmap_cpus),
-					      current->mm))
-				return true;
-		}
-		if (ephmap_add_local())
-			return false;
-	}
-}
-#endif
 
 /* === Folios =============================================================== */
 
@@ -492,7 +315,7 @@ int ephmap_copy_folio(struct folio *dst, struct folio *src)
 	for (i = 0; i < nr_pages; i += max) {
 		if (i)
 			cond_resched();
-		err = ephmap_begin(&session, EPHMAP_PRIVATE);
+		err = ephmap_begin(&session);
 		if (err)
 			return err;
 		err = ephmap_copy_pages(&session, dst, src, i,
@@ -524,7 +347,7 @@ int ephmap_zero_folio(struct folio *folio)
 
 		if (i)
 			cond_resched();
-		err = ephmap_begin(&session, EPHMAP_PRIVATE);
+		err = ephmap_begin(&session);
 		if (err)
 			return err;
 		addr = ephmap_map_folio(&session, folio, i, nr, EPHMAP_RW);
@@ -565,7 +388,7 @@ int ephmap_write_folio(struct folio *folio, size_t offset, const void *from,
 		size_t run = min(len, EPHMAP_MAX_PAGES * PAGE_SIZE - start);
 		void *addr;
 
-		err = ephmap_begin(&session, EPHMAP_PRIVATE);
+		err = ephmap_begin(&session);
 		if (err)
 			return err;
 		addr = ephmap_map_folio(&session, folio, offset >> PAGE_SHIFT,
@@ -638,7 +461,6 @@ static int ephmap_cpu_prepare(unsigned int nr)
 	if (!cpu->mm)
 		return -ENOMEM;
 	cpu->base = arch_ephmap_base(nr);
-	cpu->self = cpumask_of(nr);
 	return 0;
 }
 
@@ -673,19 +495,11 @@ void ephmap_cpu_stop(void)
 {
 	struct ephmap_cpu *cpu = this_cpu_ptr(&ephmap_cpus);
 	unsigned int i;
-	pte_t *local;
 
 	if (!ephmap_available())
 		return;
-	/* A task that died in a session has left what may be freed by now. */
-	local = ephmap_is_of_current(cpu) ? cpu->local : NULL;
-	for (i = 0; i < EPHMAP_MAX_PAGES; i++) {
-		unsigned long addr = cpu->base + i * PAGE_SIZE;
-
-		pte_clear(cpu->mm, addr, cpu->ptes + i);
-		if (local)
-			pte_clear(cpu->mm, addr, local + i);
-	}
+	for (i = 0; i < EPHMAP_MAX_PAGES; i++)
+		pte_clear(cpu->mm, cpu->base + i * PAGE_SIZE, cpu->ptes + i);
 	arch_ephmap_flush(cpu->base, EPHMAP_MAX_PAGES);
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Ephemeral map (ephmap): private to mm/ephmap.c and its KUnit suites, and what
- * mm/asi_copy.c needs of the local scope.
+ * Ephemeral map (ephmap): private to mm/ephmap.c and its KUnit suite.
  */
 #ifndef _MM_EPHMAP_H
 #define _MM_EPHMAP_H
@@ -19,7 +18,6 @@
 
 #include <trace/events/ephmap.h>
 
-struct cpumask;
 struct mm_struct;
 
 /**
@@ -28,14 +26,10 @@ struct mm_struct;
  *           good. Only its CPU ever loads it.
  * @ptes:    The window's page table in @mm; the first EPHMAP_MAX_PAGES entries
  *           are used.
- * @base:    Address of the window; the same in every scope.
- * @self:    cpumask_of() the CPU.
- * @local:   The window's page table in the mm that had the last local session on
- *           this CPU; it may be freed by now.
- * @local_id: What tells that mm from all others, also from later ones; 0: none.
- * @prev_mm: What was loaded before the outermost private session, while there
- *           is one, else NULL.
- * @used:    Pages mapped; entries at and above it are none in either table.
+ * @base:    Address of the window.
+ * @prev_mm: What was loaded before the outermost session, while there is one,
+ *           else NULL.
+ * @used:    Pages mapped; entries at and above it are none.
  * @depth:   Sessions open.
  * @pfns:    What is mapped, for the check of pages that are freed.
  *
@@ -46,9 +40,6 @@ struct ephmap_cpu {
 	struct mm_struct *mm;
 	pte_t *ptes;
 	unsigned long base;
-	const struct cpumask *self;
-	pte_t *local;
-	u64 local_id;
 	struct mm_struct *prev_mm;
 	unsigned int used;
 	unsigned int depth;
@@ -111,17 +102,16 @@ static inline void ephmap_note_pfns(struct ephmap_cpu *cpu, unsigned long pfn,
 }
 
 /*
- * Map @nr pages from @pfn on in the innermost session, whose page table @ptes is,
- * above the @used ones. There is room for them, and they are none of them
- * poisoned.
+ * Map @nr pages from @pfn on in the innermost session, above what is used. There is
+ * room for them, and they are none of them poisoned.
  */
-static __always_inline void *__ephmap_map(struct ephmap_cpu *cpu, pte_t *ptes,
-					  unsigned int used, unsigned long pfn,
-					  unsigned int nr,
-					  enum ephmap_prot prot)
+static inline void *__ephmap_map(struct ephmap_cpu *cpu, unsigned long pfn,
+				 unsigned int nr, enum ephmap_prot prot)
 {
+	unsigned int used = cpu->used;
+
 	/* From none to present: no CPU caches a none entry, nothing to flush. */
-	arch_ephmap_set_ptes(ptes + used, pfn, nr, prot == EPHMAP_RW);
+	arch_ephmap_set_ptes(cpu->ptes + used, pfn, nr, prot == EPHMAP_RW);
 	ephmap_note_pfns(cpu, pfn, nr);
 	WRITE_ONCE(cpu->used, used + nr);
 	__count_vm_events(EPHMAP_PAGES, nr);
@@ -131,118 +121,16 @@ static __always_inline void *__ephmap_map(struct ephmap_cpu *cpu, pte_t *ptes,
 	return (void *)(cpu->base + used * PAGE_SIZE);
 }
 
-static __always_inline void ephmap_clear_ptes(struct ephmap_cpu *cpu,
-					      pte_t *ptes, unsigned int first,
-					      unsigned int nr)
+static inline void ephmap_clear_ptes(struct ephmap_cpu *cpu, unsigned int first,
+				     unsigned int nr)
 {
 	unsigned int i;
 
 	/* All that is done to the pages is done by now. */
 	barrier();
 	for (i = first; i < first + nr; i++)
-		pte_clear(cpu->mm, cpu->base + i * PAGE_SIZE, ptes + i);
+		pte_clear(cpu->mm, cpu->base + i * PAGE_SIZE, cpu->ptes + i);
 }
-
-#ifdef CONFIG_EPHMAP_LOCAL
-
-#include <asm/ephmap_local.h>
-
-/**
- * struct ephmap_local - a session of the local scope that is the only one
- * @cpu:   Its CPU's window.
- * @space: What arch_ephmap_space() said at the beginning.
- * @nr:    Pages mapped.
- */
-struct ephmap_local {
-	struct ephmap_cpu *cpu;
-	unsigned long space;
-	unsigned int nr;
-};
-
-bool ephmap_local_prepare(void);
-
-/**
- * ephmap_local_begin() - open a session of the local scope
- * @session: The caller's; filled in.
- *
- * ephmap_begin(EPHMAP_LOCAL) for paths where each instruction counts: to be
- * inlined, with a number of pages that the compiler knows if possible. It does
- * not nest, and is for restricted address spaces only.
- *
- * Context: Task context with interrupts on. Returns with preemption, softirqs
- *          and page faults disabled when it returns true, else without effect.
- * Return: whether the session is open. If not, ephmap_local_prepare() may help.
- */
-static __always_inline bool ephmap_local_begin(struct ephmap_local *session)
-{
-	struct mm_struct *mm = current->mm;
-	struct ephmap_cpu *cpu;
-
-	ephmap_pin();
-	pagefault_disable();
-	cpu = this_cpu_ptr(&ephmap_cpus);
-	if (unlikely(!arch_ephmap_is_restricted() || cpu->depth || !mm ||
-		     cpu->local_id != arch_ephmap_mm_id(mm))) {
-		pagefault_enable();
-		ephmap_unpin();
-		return false;
-	}
-	cpu->depth = 1;
-	session->cpu = cpu;
-	session->space = arch_ephmap_space();
-	session->nr = 0;
-	__count_vm_event(EPHMAP_SESSIONS);
-	return true;
-}
-
-/**
- * ephmap_local_map() - map a run of pages
- * @session: The session; it has room for them: EPHMAP_MAX_PAGES in all.
- * @page: The first page; the caller holds a reference, or it has just been
- *        allocated. No page is poisoned.
- * @nr: Number of pages; they are one piece of memory.
- * @prot: What the mapping allows.
- *
- * Context: Inside the session.
- * Return: the address of the first page: what is mapped next follows the last.
- */
-static __always_inline void *ephmap_local_map(struct ephmap_local *session,
-					      struct page *page,
-					      unsigned int nr,
-					      enum ephmap_prot prot)
-{
-	unsigned int used = session->nr;
-
-	VM_WARN_ON_ONCE(nr > EPHMAP_MAX_PAGES - used);
-	session->nr = used + nr;
-	return __ephmap_map(session->cpu, session->cpu->local, used,
-			    page_to_pfn(page), nr, prot);
-}
-
-/**
- * ephmap_local_end() - unmap and flush all pages
- * @session: The session.
- *
- * As ephmap_end() does it in the local scope.
- *
- * Context: Inside the session, interrupts on; returns with preemption, softirqs
- *          and page faults as they were before ephmap_local_begin().
- */
-static __always_inline void ephmap_local_end(struct ephmap_local *session)
-{
-	struct ephmap_cpu *cpu = session->cpu;
-
-	ephmap_clear_ptes(cpu, cpu->local, 0, session->nr);
-	arch_ephmap_flush_local(current->mm, cpu->self, cpu->base, session->nr,
-				session->space);
-	WRITE_ONCE(cpu->used, 0);
-	cpu->depth = 0;
-	__count_vm_events(EPHMAP_FLUSHES, session->nr);
-	trace_ephmap_unmap(session->nr);
-	pagefault_enable();
-	ephmap_unpin();
-}
-#endif /* CONFIG_EPHMAP_LOCAL */
 
 #if IS_ENABLED(CONFIG_KUNIT)
 void ephmap_report_poison(unsigned long pfn);

@@ -90,12 +90,36 @@ class Dump:
         self.levels = 5 if cr4 >> 12 & 1 else 4
 
     def has_direct_map(self, base, asi=False):
-        """Under PTI a CPU in user mode has tables without, with asi=on it may
-        have those with little of it: take the others, which are the page
-        before."""
+        """Under PTI a CPU in user mode has tables without: take the others,
+        which are the page before. With asi=on it may have those with little of
+        it."""
         slot = base >> 12 + 9 * (self.levels - 1) & 511
-        if asi or not self.table(self.root)[slot] & 1:
+        if asi:
+            self.root = self.ordinary_root(slot) or self.root
+        elif not self.table(self.root)[slot] & 1:
             self.root &= ~0x1000
+
+    def ordinary_root(self, slot):
+        """With asi=on: of restricted page tables, which have a window where the
+        others have none, the process's other top-level one, whose user half is
+        the same, but not what it has in the direct map's slot. Else None."""
+        table = window = self.table(self.root)
+        if self.levels == 5:
+            window = self.table(table[511])
+        want = [(i, table[i] & PTE_PFN) for i in range(256) if table[i] & 1]
+        if not window[509] & 1 or not want:
+            return None
+        for frame in range(len(self.mem) // PAGE):
+            first, = struct.unpack_from("<Q", self.mem,
+                                        frame * PAGE + want[0][0] * 8)
+            if first & PTE_PFN != want[0][1]:
+                continue
+            other = struct.unpack_from("<512Q", self.mem, frame * PAGE)
+            if (all(other[i] & PTE_PFN == entry for i, entry in want) and
+                    other[slot] & 1 and
+                    (other[slot] ^ table[slot]) & PTE_PFN):
+                return frame * PAGE
+        return None
 
     def close(self):
         self.mem.close()

@@ -17,6 +17,11 @@ static __always_inline bool asi_enabled(void)
 	return false;
 }
 
+static __always_inline bool asi_restricted(void)
+{
+	return false;
+}
+
 static inline void asi_zap_direct_map(unsigned long pfn, unsigned long nr) { }
 static inline void asi_restore_direct_map(unsigned long pfn, unsigned long nr) { }
 static inline void asi_flush_direct_map(unsigned long pfn, unsigned long nr) { }

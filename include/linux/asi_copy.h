@@ -1,341 +1,249 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Copies of user data that do not leave the restricted address space of Address
- * Space Isolation: through the local scope of the ephmap. Where there is none,
- * and out of the restricted address space, they are the ordinary copies. For
- * more info see Documentation/arch/x86/asi.rst.
+ * Space Isolation: the primitives of <linux/highmem.h> and lib/iov_iter.c try
+ * these first, which do nothing out of it. For more info see
+ * Documentation/arch/x86/asi.rst.
  */
 #ifndef _LINUX_ASI_COPY_H
 #define _LINUX_ASI_COPY_H
 
-#include <linux/highmem.h>
-#include <linux/uio.h>
-
-/* asi_copy_folios_to_iter() out of the restricted address space. */
-static inline size_t copy_folios_to_iter(struct folio **folios, size_t offset,
-					 size_t bytes, struct iov_iter *iter)
-{
-	size_t done = 0;
-
-	while (done < bytes) {
-		size_t size = min(bytes - done, folio_size(*folios) - offset);
-		size_t copied = copy_folio_to_iter(*folios++, offset, size, iter);
-
-		done += copied;
-		if (copied < size)
-			break;
-		offset = 0;
-	}
-	return done;
-}
-
-#ifdef CONFIG_EPHMAP_LOCAL
-
 #include <linux/asi.h>
+
+struct folio;
+struct iov_iter;
+struct page;
+
+#ifdef CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION
 
 size_t __asi_copy_folio_to_iter(struct folio *folio, size_t offset,
 				size_t bytes, struct iov_iter *iter);
-size_t __asi_copy_folios_to_iter(struct folio **folios, size_t offset,
-				 size_t bytes, struct iov_iter *iter);
-size_t __asi_copy_folio_from_iter_atomic(struct folio *folio, size_t offset,
-					 size_t bytes, struct iov_iter *iter);
+size_t __asi_copy_page_to_iter(struct page *page, size_t offset, size_t bytes,
+			       struct iov_iter *iter);
+size_t __asi_copy_page_to_iter_nofault(struct page *page, size_t offset,
+				       size_t bytes, struct iov_iter *iter);
+size_t __asi_copy_page_from_iter(struct page *page, size_t offset, size_t bytes,
+				 struct iov_iter *iter);
+size_t __asi_copy_page_from_iter_atomic(struct page *page, size_t offset,
+					size_t bytes, struct iov_iter *iter);
 bool __asi_clear_pages(struct page *page, unsigned int nr);
-void __asi_folio_zero_range(struct folio *folio, size_t offset, size_t len);
-bool __asi_copy_page_from_user(struct page *page, size_t offset,
-			       const void __user *from, size_t len);
+bool __asi_memset_page(struct page *page, size_t offset, int byte, size_t len);
 bool __asi_memcpy_to_page(struct page *page, size_t offset, const void *from,
 			  size_t len);
 bool __asi_memcpy_from_page(void *to, struct page *page, size_t offset,
 			    size_t len);
-size_t __asi_copy_page_to_iter(struct page *page, size_t offset, size_t bytes,
-			       struct iov_iter *iter);
-size_t __asi_copy_page_from_iter(struct page *page, size_t offset, size_t bytes,
-				 struct iov_iter *iter);
+bool __asi_memcpy_page(struct page *to, size_t to_offset, struct page *from,
+		       size_t from_offset, size_t len);
+bool __asi_copy_page_from_user(struct page *page, size_t offset,
+			       const void __user *from, size_t len);
 int __asi_copy_mc_page(struct page *to, struct page *from);
 
-/**
- * asi_copy_folio_to_iter() - copy_folio_to_iter() of a folio with user data
- * @folio: The folio.
- * @offset: Where in the folio, in bytes.
- * @bytes: How much; it ends within the folio.
- * @iter: Where to.
- *
- * Context: As of copy_folio_to_iter().
- * Return: as copy_folio_to_iter().
- */
-static inline size_t asi_copy_folio_to_iter(struct folio *folio, size_t offset,
-					    size_t bytes, struct iov_iter *iter)
+void asi_drain_parked(void);
+bool asi_cpu_has_parked(unsigned int cpu);
+
+#else /* !CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION */
+
+static inline size_t __asi_copy_folio_to_iter(struct folio *folio,
+					      size_t offset, size_t bytes,
+					      struct iov_iter *iter)
 {
-	/* A hint: it may have changed by the time the copy begins. */
-	if (asi_restricted())
-		return __asi_copy_folio_to_iter(folio, offset, bytes, iter);
-	return copy_folio_to_iter(folio, offset, bytes, iter);
+	return 0;
 }
 
-/**
- * asi_copy_folios_to_iter() - copy from consecutive folios of a file
- * @folios: The folios.
- * @offset: Where in the first one, in bytes.
- * @bytes: How much; it ends within the last one.
- * @iter: Where to.
- *
- * In the restricted address space it costs less than one by one.
- *
- * Context: As of copy_folio_to_iter().
- * Return: as copy_folio_to_iter().
- */
-static inline size_t asi_copy_folios_to_iter(struct folio **folios,
-					     size_t offset, size_t bytes,
+static inline size_t __asi_copy_page_to_iter(struct page *page, size_t offset,
+					     size_t bytes,
 					     struct iov_iter *iter)
 {
-	if (asi_restricted())
-		return __asi_copy_folios_to_iter(folios, offset, bytes, iter);
-	return copy_folios_to_iter(folios, offset, bytes, iter);
+	return 0;
 }
 
-/**
- * asi_copy_folio_from_iter_atomic() - copy_folio_from_iter_atomic() of user data
- * @folio: The folio.
- * @offset: Where in the folio, in bytes.
- * @bytes: How much; it ends within the folio.
- * @iter: Where from.
- *
- * Context: As of copy_folio_from_iter_atomic(); task context, interrupts on.
- * Return: as copy_folio_from_iter_atomic().
- */
-static inline size_t asi_copy_folio_from_iter_atomic(struct folio *folio,
+static inline size_t __asi_copy_page_to_iter_nofault(struct page *page,
 						     size_t offset,
 						     size_t bytes,
 						     struct iov_iter *iter)
 {
-	if (asi_restricted())
-		return __asi_copy_folio_from_iter_atomic(folio, offset, bytes,
-							 iter);
-	return copy_folio_from_iter_atomic(folio, offset, bytes, iter);
+	return 0;
 }
 
+static inline size_t __asi_copy_page_from_iter(struct page *page, size_t offset,
+					       size_t bytes,
+					       struct iov_iter *iter)
+{
+	return 0;
+}
+
+static inline size_t __asi_copy_page_from_iter_atomic(struct page *page,
+						      size_t offset,
+						      size_t bytes,
+						      struct iov_iter *iter)
+{
+	return 0;
+}
+
+static inline bool __asi_clear_pages(struct page *page, unsigned int nr)
+{
+	return false;
+}
+
+static inline bool __asi_memset_page(struct page *page, size_t offset, int byte,
+				     size_t len)
+{
+	return false;
+}
+
+static inline bool __asi_memcpy_to_page(struct page *page, size_t offset,
+					const void *from, size_t len)
+{
+	return false;
+}
+
+static inline bool __asi_memcpy_from_page(void *to, struct page *page,
+					  size_t offset, size_t len)
+{
+	return false;
+}
+
+static inline bool __asi_memcpy_page(struct page *to, size_t to_offset,
+				     struct page *from, size_t from_offset,
+				     size_t len)
+{
+	return false;
+}
+
+static inline bool __asi_copy_page_from_user(struct page *page, size_t offset,
+					     const void __user *from, size_t len)
+{
+	return false;
+}
+
+static inline int __asi_copy_mc_page(struct page *to, struct page *from)
+{
+	return -EPERM;
+}
+
+static inline void asi_drain_parked(void) { }
+
+static inline bool asi_cpu_has_parked(unsigned int cpu)
+{
+	return false;
+}
+
+#endif /* CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION */
+
 /**
- * asi_clear_pages() - zero pages that become a user's, if that is better
+ * asi_clear_pages() - zero pages, if there is a better way than by their addresses
  * @page: The first page.
  * @nr: Number of pages; they are one piece of memory.
  *
+ * This and its kind, below: whether it is better is asked without a lock. It may
+ * not be any more when the copy begins, which is then done the ordinary way.
+ *
  * Context: Any.
- * Return: true if they are zeroed; false if the caller has to do it.
+ * Return: true if it is done; false if the caller has to do it.
  */
-static inline bool asi_clear_pages(struct page *page, unsigned int nr)
+static __always_inline bool asi_clear_pages(struct page *page, unsigned int nr)
 {
 	return asi_restricted() && __asi_clear_pages(page, nr);
 }
 
 /**
- * asi_folio_zero_range() - folio_zero_range() of a folio with user data
- * @folio: The folio.
- * @offset: Where in the folio, in bytes.
- * @len: How much, in bytes.
+ * asi_memset_page() - the same for memset()
+ * @page: The first page.
+ * @offset: Where in it, in bytes.
+ * @byte: What to set.
+ * @len: How much, in bytes; it may end in a later page of the same folio.
  *
- * Context: As of folio_zero_range().
+ * Context: Any.
+ * Return: as asi_clear_pages().
  */
-static inline void asi_folio_zero_range(struct folio *folio, size_t offset,
-					size_t len)
+static __always_inline bool asi_memset_page(struct page *page, size_t offset,
+					    int byte, size_t len)
 {
-	if (asi_restricted())
-		__asi_folio_zero_range(folio, offset, len);
-	else
-		folio_zero_range(folio, offset, len);
+	return asi_restricted() && __asi_memset_page(page, offset, byte, len);
 }
 
 /**
- * asi_copy_page_from_user() - copy to a page of a user's, if that is better
- * @page: Where to: a page that the caller has made the user's.
+ * asi_memcpy_to_page() - the same for a copy to a page
+ * @page: Where to.
+ * @offset: Where in the page, in bytes.
+ * @from: Where from, in the kernel's memory.
+ * @len: How much; it ends within the page.
+ *
+ * Context: Any.
+ * Return: as asi_clear_pages().
+ */
+static __always_inline bool asi_memcpy_to_page(struct page *page, size_t offset,
+					       const void *from, size_t len)
+{
+	return asi_restricted() && __asi_memcpy_to_page(page, offset, from, len);
+}
+
+/**
+ * asi_memcpy_from_page() - the same for a copy from a page
+ * @to: Where to, in the kernel's memory.
+ * @page: Where from.
+ * @offset: Where in the page, in bytes.
+ * @len: How much; it ends within the page.
+ *
+ * Context: Any.
+ * Return: as asi_clear_pages().
+ */
+static __always_inline bool asi_memcpy_from_page(void *to, struct page *page,
+						 size_t offset, size_t len)
+{
+	return asi_restricted() && __asi_memcpy_from_page(to, page, offset, len);
+}
+
+/**
+ * asi_memcpy_page() - the same for a copy from page to page
+ * @to: Where to.
+ * @to_offset: Where in it, in bytes.
+ * @from: Where from.
+ * @from_offset: Where in it, in bytes.
+ * @len: How much; it ends within both.
+ *
+ * Context: Any.
+ * Return: as asi_clear_pages().
+ */
+static __always_inline bool asi_memcpy_page(struct page *to, size_t to_offset,
+					    struct page *from,
+					    size_t from_offset, size_t len)
+{
+	return asi_restricted() &&
+	       __asi_memcpy_page(to, to_offset, from, from_offset, len);
+}
+
+/**
+ * asi_copy_page_from_user() - the same for a copy from user memory
+ * @page: Where to.
  * @offset: Where in the page, in bytes.
  * @from: Where from.
  * @len: How much; it ends within the page.
  *
  * Context: Task context.
- * Return: true if all is copied; false if the caller has to do it.
+ * Return: as asi_clear_pages(); false if a page of the user's is not there.
  */
-static inline bool asi_copy_page_from_user(struct page *page, size_t offset,
-					   const void __user *from, size_t len)
+static __always_inline bool asi_copy_page_from_user(struct page *page,
+						    size_t offset,
+						    const void __user *from,
+						    size_t len)
 {
 	return asi_restricted() &&
 	       __asi_copy_page_from_user(page, offset, from, len);
 }
 
 /**
- * asi_memcpy_to_page() - write to a page of a user's, if that is better
- * @page: Where to: a page that current may write to.
- * @offset: Where in the page, in bytes.
- * @from: Where from, in the kernel's memory.
- * @len: How much; it ends within the page.
- *
- * Context: Task context.
- * Return: true if all is copied; false if the caller has to do it.
- */
-static inline bool asi_memcpy_to_page(struct page *page, size_t offset,
-				      const void *from, size_t len)
-{
-	return asi_restricted() && __asi_memcpy_to_page(page, offset, from, len);
-}
-
-/**
- * asi_memcpy_from_page() - read from a page of a user's, if that is better
- * @to: Where to, in the kernel's memory.
- * @page: Where from: a page that current may read.
- * @offset: Where in the page, in bytes.
- * @len: How much; it ends within the page.
- *
- * Context: Task context.
- * Return: true if all is copied; false if the caller has to do it.
- */
-static inline bool asi_memcpy_from_page(void *to, struct page *page,
-					size_t offset, size_t len)
-{
-	return asi_restricted() && __asi_memcpy_from_page(to, page, offset, len);
-}
-
-/**
- * asi_copy_page_to_iter() - copy_page_to_iter() of a page with user data
- * @page: The page: one that current may read.
- * @offset: Where in the page, in bytes.
- * @bytes: How much; if it ends within the page it is done in a session.
- * @iter: Where to.
- *
- * Context: As of copy_page_to_iter().
- * Return: as copy_page_to_iter().
- */
-static inline size_t asi_copy_page_to_iter(struct page *page, size_t offset,
-					   size_t bytes, struct iov_iter *iter)
-{
-	if (asi_restricted())
-		return __asi_copy_page_to_iter(page, offset, bytes, iter);
-	return copy_page_to_iter(page, offset, bytes, iter);
-}
-
-/**
- * asi_copy_page_from_iter() - copy_page_from_iter() of a page with user data
- * @page: The page: one that current may write to.
- * @offset: Where in the page, in bytes.
- * @bytes: How much; if it ends within the page it is done in a session.
- * @iter: Where from.
- *
- * Context: As of copy_page_from_iter().
- * Return: as copy_page_from_iter().
- */
-static inline size_t asi_copy_page_from_iter(struct page *page, size_t offset,
-					     size_t bytes,
-					     struct iov_iter *iter)
-{
-	if (asi_restricted())
-		return __asi_copy_page_from_iter(page, offset, bytes, iter);
-	return copy_page_from_iter(page, offset, bytes, iter);
-}
-
-/**
- * asi_copy_mc_user_highpage() - copy_mc_user_highpage() of a user's page
+ * asi_copy_mc_page() - the same for a page that may be poisoned
  * @to: Where to.
  * @from: Where from.
- * @vaddr: The user's address.
- * @vma: The user's mapping.
  *
- * Context: As of copy_mc_user_highpage().
- * Return: as copy_mc_user_highpage().
+ * Context: Any.
+ * Return: the bytes that are not copied for a machine check, which is reported, or
+ * a negative number if the caller has to do it.
  */
-static inline int asi_copy_mc_user_highpage(struct page *to, struct page *from,
-					    unsigned long vaddr,
-					    struct vm_area_struct *vma)
+static __always_inline int asi_copy_mc_page(struct page *to, struct page *from)
 {
-	if (asi_restricted()) {
-		int left = __asi_copy_mc_page(to, from);
-
-		if (left >= 0)
-			return left;
-	}
-	return copy_mc_user_highpage(to, from, vaddr, vma);
-}
-
-#else /* !CONFIG_EPHMAP_LOCAL */
-
-static inline size_t asi_copy_folio_to_iter(struct folio *folio, size_t offset,
-					    size_t bytes, struct iov_iter *iter)
-{
-	return copy_folio_to_iter(folio, offset, bytes, iter);
-}
-
-static inline size_t asi_copy_folios_to_iter(struct folio **folios,
-					     size_t offset, size_t bytes,
-					     struct iov_iter *iter)
-{
-	return copy_folios_to_iter(folios, offset, bytes, iter);
-}
-
-static inline size_t asi_copy_folio_from_iter_atomic(struct folio *folio,
-						     size_t offset,
-						     size_t bytes,
-						     struct iov_iter *iter)
-{
-	return copy_folio_from_iter_atomic(folio, offset, bytes, iter);
-}
-
-static inline bool asi_clear_pages(struct page *page, unsigned int nr)
-{
-	return false;
-}
-
-static inline void asi_folio_zero_range(struct folio *folio, size_t offset,
-					size_t len)
-{
-	folio_zero_range(folio, offset, len);
-}
-
-static inline bool asi_copy_page_from_user(struct page *page, size_t offset,
-					   const void __user *from, size_t len)
-{
-	return false;
-}
-
-static inline bool asi_memcpy_to_page(struct page *page, size_t offset,
-				      const void *from, size_t len)
-{
-	return false;
-}
-
-static inline bool asi_memcpy_from_page(void *to, struct page *page,
-					size_t offset, size_t len)
-{
-	return false;
-}
-
-static inline size_t asi_copy_page_to_iter(struct page *page, size_t offset,
-					   size_t bytes, struct iov_iter *iter)
-{
-	return copy_page_to_iter(page, offset, bytes, iter);
-}
-
-static inline size_t asi_copy_page_from_iter(struct page *page, size_t offset,
-					     size_t bytes,
-					     struct iov_iter *iter)
-{
-	return copy_page_from_iter(page, offset, bytes, iter);
-}
-
-static inline int asi_copy_mc_user_highpage(struct page *to, struct page *from,
-					    unsigned long vaddr,
-					    struct vm_area_struct *vma)
-{
-	return copy_mc_user_highpage(to, from, vaddr, vma);
-}
-
-#endif /* CONFIG_EPHMAP_LOCAL */
-
-/* folio_zero_segments() of a folio with user data. */
-static inline void asi_folio_zero_segments(struct folio *folio, size_t start1,
-					   size_t xend1, size_t start2,
-					   size_t xend2)
-{
-	if (xend1 > start1)
-		asi_folio_zero_range(folio, start1, xend1 - start1);
-	if (xend2 > start2)
-		asi_folio_zero_range(folio, start2, xend2 - start2);
+	return asi_restricted() ? __asi_copy_mc_page(to, from) : -EPERM;
 }
 
 #endif /* _LINUX_ASI_COPY_H */

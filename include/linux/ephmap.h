@@ -14,23 +14,6 @@ struct folio;
 struct page;
 
 /**
- * enum ephmap_scope - whose page tables hold the window
- * @EPHMAP_PRIVATE: A kernel-owned mm of this CPU, which no task ever runs user
- *                  mode with. User addresses of current are out of reach while
- *                  the session lasts. For pages that are not current's:
- *                  migration, zeroing. Works in any task context.
- * @EPHMAP_LOCAL:   A per-mm region of the kernel half of current->mm, at the
- *                  same per-CPU addresses. User addresses stay within reach.
- *                  For pages that current may read anyway, or of which
- *                  it writes a part or all. There with Address Space
- *                  Isolation only.
- */
-enum ephmap_scope {
-	EPHMAP_PRIVATE,
-	EPHMAP_LOCAL,
-};
-
-/**
  * enum ephmap_prot - what a mapping allows
  * @EPHMAP_RO: Reads only; a write faults.
  * @EPHMAP_RW: Reads and writes.
@@ -55,20 +38,16 @@ enum ephmap_prot {
 
 /**
  * struct ephmap_session - one use of this CPU's window; lives on the stack
- * @scope: Whose page tables hold the window.
  * @depth: Position among the nested sessions of this CPU, 1 is the outermost.
  * @first: Index of the session's first page in the window.
  * @entered: It is this session that has loaded the private mm.
- * @space: Of the local scope: what arch_ephmap_space() said at the beginning.
  *
  * The members are private to mm/ephmap.c.
  */
 struct ephmap_session {
-	enum ephmap_scope scope;
 	unsigned int depth;
 	unsigned int first;
 	bool entered;
-	unsigned long space;
 };
 
 #ifdef CONFIG_EPHMAP
@@ -91,8 +70,7 @@ static __always_inline bool ephmap_available(void)
 	return static_branch_unlikely(&ephmap_key);
 }
 
-int __must_check ephmap_begin(struct ephmap_session *session,
-			      enum ephmap_scope scope);
+int __must_check ephmap_begin(struct ephmap_session *session);
 void *ephmap_map_page(struct ephmap_session *session, struct page *page,
 		      enum ephmap_prot prot);
 void *ephmap_map_folio(struct ephmap_session *session, struct folio *folio,
@@ -133,8 +111,7 @@ static inline bool ephmap_available(void)
 	return false;
 }
 
-static inline int __must_check ephmap_begin(struct ephmap_session *session,
-					    enum ephmap_scope scope)
+static inline int __must_check ephmap_begin(struct ephmap_session *session)
 {
 	return -EOPNOTSUPP;
 }

@@ -104,7 +104,7 @@ static unsigned int mapped_in_window(struct ephmap_cpu *cpu)
 /* Begin a session, or end the test. */
 static void begin(struct kunit *test, struct ephmap_session *session)
 {
-	int err = ephmap_begin(session, EPHMAP_PRIVATE);
+	int err = ephmap_begin(session);
 
 	/* An assertion must not leave with preemption off. */
 	if (err)
@@ -112,9 +112,9 @@ static void begin(struct kunit *test, struct ephmap_session *session)
 }
 
 /* A session that ought to be refused; one that is not must not stay open. */
-static int ephmap_try(struct ephmap_session *session, enum ephmap_scope scope)
+static int ephmap_try(struct ephmap_session *session)
 {
-	int err = ephmap_begin(session, scope);
+	int err = ephmap_begin(session);
 
 	if (!err)
 		ephmap_end(session);
@@ -287,7 +287,7 @@ static void e3_no_page_allocation_no_failure(struct kunit *test)
 
 		preempt_disable();
 		before = this_cpu_allocations();
-		if (ephmap_begin(&session, EPHMAP_PRIVATE)) {
+		if (ephmap_begin(&session)) {
 			failed++;
 		} else {
 			failed += IS_ERR(ephmap_map_folio(&session, folio, 0,
@@ -372,14 +372,14 @@ static void e7_nesting_is_lifo_to_the_limit(struct kunit *test)
 
 	kunit_warning_suppress(test) {
 		for (i = 0; i < EPHMAP_MAX_DEPTH; i++) {
-			if (ephmap_begin(&sessions[i], EPHMAP_PRIVATE))
+			if (ephmap_begin(&sessions[i]))
 				break;
 			opened++;
 			right += !IS_ERR(ephmap_map_page(&sessions[i], page,
 							 EPHMAP_RO));
 		}
 		if (opened == EPHMAP_MAX_DEPTH)
-			extra = ephmap_try(&sessions[i], EPHMAP_PRIVATE);
+			extra = ephmap_try(&sessions[i]);
 		/* The one too many has changed nothing. */
 		while (i--) {
 			cpu = this_cpu_ptr(&ephmap_cpus);
@@ -471,7 +471,7 @@ static void irq_probe_fn(struct irq_work *work)
 	struct ephmap_session session;
 	unsigned long *p;
 
-	probe->begin = ephmap_try(&session, EPHMAP_PRIVATE);
+	probe->begin = ephmap_try(&session);
 	p = kmap_local_page(probe->page);
 	probe->word = READ_ONCE(*p);
 	kunmap_local(p);
@@ -499,23 +499,15 @@ static void e7_irq_and_nmi_are_refused(struct kunit *test)
 		preempt_enable();
 
 		local_irq_save(flags);
-		irqs_off = ephmap_try(&session, EPHMAP_PRIVATE);
+		irqs_off = ephmap_try(&session);
 		nmi_enter();
-		nmi = ephmap_try(&session, EPHMAP_PRIVATE);
+		nmi = ephmap_try(&session);
 		nmi_exit();
 		local_irq_restore(flags);
 	}
 	KUNIT_EXPECT_EQ(test, probe.begin, -EPERM);
 	KUNIT_EXPECT_EQ(test, irqs_off, -EPERM);
 	KUNIT_EXPECT_EQ(test, nmi, -EPERM);
-}
-
-/* With Address Space Isolation it is: arch/x86/mm/tests/ephmap_local_kunit.c. */
-static void e7_no_local_scope_without_an_mm(struct kunit *test)
-{
-	struct ephmap_session session;
-
-	KUNIT_EXPECT_EQ(test, ephmap_try(&session, EPHMAP_LOCAL), -EOPNOTSUPP);
 }
 
 static void e8_interrupt_inside_a_session(struct kunit *test)
@@ -603,7 +595,7 @@ static void e8_softirqs_stay_off(struct kunit *test)
 		kunit_skip(test, "softirqs run in threads");
 	softirq_probe_init(&probe, mapped_here);
 	local_bh_disable();
-	err = ephmap_begin(&session, EPHMAP_PRIVATE);
+	err = ephmap_begin(&session);
 	in_session = softirq_probe_raise(&probe);
 	if (!err)
 		ephmap_end(&session);
@@ -1051,7 +1043,7 @@ static void hammer_once(struct hammer *h)
 
 	preempt_disable();
 	flushes = this_cpu_flushes();
-	if (ephmap_begin(&session, EPHMAP_PRIVATE)) {
+	if (ephmap_begin(&session)) {
 		h->errors++;
 		preempt_enable();
 		return;
@@ -1277,7 +1269,7 @@ static int e6_hold_fn(void *unused)
 {
 	struct ephmap_session session;
 
-	while (!ephmap_begin(&session, EPHMAP_PRIVATE)) {
+	while (!ephmap_begin(&session)) {
 		ephmap_map_page(&session, ZERO_PAGE(0), EPHMAP_RO);
 		atomic_inc(&e6_held);
 		mdelay(500);
@@ -1376,7 +1368,6 @@ static struct kunit_case ephmap_cases[] = {
 	KUNIT_CASE(e7_only_the_innermost_maps),
 	KUNIT_CASE(e7_only_the_innermost_ends),
 	KUNIT_CASE(e7_irq_and_nmi_are_refused),
-	KUNIT_CASE(e7_no_local_scope_without_an_mm),
 	KUNIT_CASE(e8_interrupt_inside_a_session),
 	KUNIT_CASE(e8_softirq_waits_for_the_end),
 	KUNIT_CASE(e8_softirqs_stay_off),

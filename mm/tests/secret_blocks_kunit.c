@@ -111,7 +111,7 @@ static unsigned long nr_restricted(unsigned long pfn)
 static void *map_page(struct kunit *test, struct ephmap_session *session,
 		      struct page *page)
 {
-	int err = ephmap_begin(session, EPHMAP_PRIVATE);
+	int err = ephmap_begin(session);
 	void *addr;
 
 	/* An assertion must not leave with preemption off. */

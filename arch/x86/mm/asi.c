@@ -20,18 +20,22 @@
  * - asi_cpu::class is set before a CPU loads restricted page tables, and reset
  *   after it has loaded others. Exceptions that come with interrupts off leave
  *   both as they were.
- * - asi_cpu::base is the loaded mm's CR3 for as long as CR3 is that for guests.
- * - In the kernel half of a restricted PGD the direct map's entries are those
- *   of asi_pgd, the one of the ephmap's windows is the mm's, all others are
- *   init_mm's. In the user half all are the mm's. That for guests has neither
- *   windows nor a user half.
+ * - A restricted PGD is one CPU's: no other loads it. In its kernel half the
+ *   direct map's entries are those of asi_pgd, all others init_mm's.
+ * - In its user half what is present is the mm's to which the PGD belongs, once
+ *   the flushes are done that its tlb_gen counts. It is written by its CPU only,
+ *   with interrupts off. While the PGD is not loaded what it names may have been
+ *   freed: it is brought up to date before it is loaded. That for guests has no
+ *   user half.
  * - What the policy has flushed when a CPU leaves is flushed while it is still
  *   restricted; what it has flushed on entry, while it is so already.
  */
 #define pr_fmt(fmt) "asi: " fmt
 
 #include <linux/asi.h>
+#include <linux/asi_park.h>
 #include <linux/bitmap.h>
+#include <linux/cpuhotplug.h>
 #include <linux/debugfs.h>
 #include <linux/hash.h>
 #include <linux/init.h>
@@ -53,12 +57,15 @@
 #include <asm/cmdline.h>
 #include <asm/cpu.h>
 #include <asm/ephmap.h>
+#include <asm/mmu_context.h>
 #include <asm/msr.h>
 #include <asm/nospec-branch.h>
 #include <asm/sections.h>
 #include <asm/setup.h>
 #include <asm/tlbflush.h>
 #include <asm/trap_pf.h>
+
+#include "asi_window.h"
 
 #define CREATE_TRACE_POINTS
 #include <asm/trace/asi.h>
@@ -70,9 +77,9 @@ static bool asi_wanted __initdata;
 /* The direct map's top-level entries: the template of all restricted PGDs. */
 static pgd_t *asi_pgd __ro_after_init;
 
-/* The PGD of the restricted address space for guests. */
-static pgd_t *asi_guest_pgd __ro_after_init;
-unsigned long asi_guest_pgd_pa __ro_after_init;
+/* What it has not, a bit for each PMD; of memory beyond, nothing is known. */
+unsigned long *asi_absent __ro_after_init;
+unsigned long asi_nr_absent __ro_after_init;
 
 /* The direct map's slots in a PGD; nothing else has an address in them. */
 static unsigned int asi_first_slot __ro_after_init;
@@ -90,7 +97,7 @@ static atomic_long_t asi_restored;
 static atomic_long_t asi_flushes;
 
 DEFINE_PER_CPU_ALIGNED(struct asi_cpu, asi_cpu);
-EXPORT_PER_CPU_SYMBOL_GPL(asi_cpu);
+EXPORT_PER_CPU_SYMBOL(asi_cpu);
 
 /* === Boot ================================================================= */
 
@@ -130,7 +137,7 @@ static bool __init asi_pti_given_up(void)
 
 static const char * __init asi_refused(void)
 {
-	BUILD_BUG_ON(TLB_NR_DYN_ASIDS >= BITS_PER_LONG);
+	BUILD_BUG_ON(TLB_NR_DYN_ASIDS > ASI_GUEST_SLOT);
 
 	if (cpu_feature_enabled(X86_FEATURE_XENPV))
 		return "a Xen PV guest does not own its page tables";
@@ -233,6 +240,15 @@ static pmd_t asi_init_mm_pmd(unsigned long addr)
 	return pmd ? READ_ONCE(*pmd) : __pmd(0);
 }
 
+/* A hint for those who copy: what is wrong about it costs an exit. */
+static void asi_note_absent(unsigned long addr, bool absent)
+{
+	unsigned long bit = __pa(addr) >> PMD_SHIFT;
+
+	if (bit < asi_nr_absent)
+		__assign_bit(bit, asi_absent, absent);
+}
+
 /*
  * Make what init_mm has for @addr the restricted entry; if it is absent, only
  * with @restore. init_mm's is read under the lock. Whoever has changed it calls
@@ -248,6 +264,8 @@ static void asi_copy_pmd(unsigned long addr, bool restore)
 	raw_spin_lock_irqsave(&asi_lock, flags);
 	if (restore || !pmd_none(*pmd))
 		set_pmd(pmd, asi_init_mm_pmd(addr));
+	if (restore)
+		asi_note_absent(addr, false);
 	raw_spin_unlock_irqrestore(&asi_lock, flags);
 }
 
@@ -280,6 +298,7 @@ void asi_zap_direct_map(unsigned long pfn, unsigned long nr)
 		if (!pmd)
 			continue;
 		raw_spin_lock_irqsave(&asi_lock, flags);
+		asi_note_absent(addr, true);
 		pmd_clear(pmd);
 		raw_spin_unlock_irqrestore(&asi_lock, flags);
 		atomic_long_inc(&asi_zapped);
@@ -412,50 +431,214 @@ static pgd_t asi_kernel_entry(unsigned int slot)
 					      swapper_pg_dir[slot];
 }
 
-/* asi_kernel_entry() of each slot: for each new mm. */
-static void asi_make_kernel_half(pgd_t *restricted)
+static pgd_t *asi_root(struct asi_cpu *cpu, unsigned int slot)
 {
-	clone_pgd_range(restricted + KERNEL_PGD_BOUNDARY,
-			swapper_pg_dir + KERNEL_PGD_BOUNDARY, KERNEL_PGD_PTRS);
-	clone_pgd_range(restricted + asi_first_slot, asi_pgd + asi_first_slot,
-			asi_last_slot - asi_first_slot + 1);
+	return cpu->pgds + slot * PTRS_PER_PGD;
 }
 
-void __asi_pgd_ctor(pgd_t *pgd)
+static void asi_sync_root(pgd_t *root, unsigned int first, unsigned int last)
 {
-	asi_make_kernel_half(asi_restricted_pgd(pgd));
-}
+	unsigned int slot;
 
-/*
- * The kernel half follows by asi_sync_pgds(), from init_mm. What the kernel
- * sets for itself in the lower half of page tables that are not an mm's (kexec,
- * hibernation), it marks; and init_mm's PGD has no second half to write to.
- */
-void __asi_set_user_pgtbl(pgd_t *pgdp, pgd_t pgd)
-{
-	if (!pgdp_maps_userspace(pgdp) || (pgd_val(pgd) & _PAGE_NOPTISHADOW) ||
-	    PTR_ALIGN_DOWN(pgdp, PAGE_SIZE) == swapper_pg_dir)
-		return;
-	WRITE_ONCE(*asi_restricted_pgd(pgdp), pgd);
+	for (slot = first; slot <= last; slot++) {
+		/* The entry of the windows is the CPU's own. */
+		if (slot != pgd_index(EPHMAP_BASE_ADDR))
+			WRITE_ONCE(root[slot], asi_kernel_entry(slot));
+	}
 }
 
 void __asi_sync_pgds(unsigned long start, unsigned long end)
 {
-	unsigned int slot, last = pgd_index(end);
-	struct ptdesc *ptdesc;
+	unsigned int cpu, slot;
 
-	/* During boot, before asi_init(), there is nobody to be told. */
-	if (!asi_guest_pgd)
-		return;
 	guard(spinlock)(&pgd_lock);
-	list_for_each_entry(ptdesc, &pgd_list, pt_list) {
-		pgd_t *restricted = asi_restricted_pgd(ptdesc_address(ptdesc));
+	for_each_possible_cpu(cpu) {
+		struct asi_cpu *asi = per_cpu_ptr(&asi_cpu, cpu);
 
-		for (slot = pgd_index(start); slot <= last; slot++)
-			WRITE_ONCE(restricted[slot], asi_kernel_entry(slot));
+		if (!asi->pgds)
+			continue;
+		for (slot = 0; slot < ASI_NR_SLOTS; slot++)
+			asi_sync_root(asi_root(asi, slot), pgd_index(start),
+				      pgd_index(end));
 	}
-	for (slot = pgd_index(start); slot <= last; slot++)
-		WRITE_ONCE(asi_guest_pgd[slot], asi_kernel_entry(slot));
+}
+
+/*
+ * Before a CPU first comes up, and for the one that boots: after boot has put into
+ * init_mm what no CPU could be told of (espfix), before user mode. What there is
+ * is kept for good.
+ */
+static int asi_prepare_cpu(unsigned int nr)
+{
+	struct asi_cpu *cpu = per_cpu_ptr(&asi_cpu, nr);
+	unsigned int slot;
+	pgd_t *pgds, window;
+
+	if (cpu->pgds)
+		return 0;
+	pgds = asi_tables(nr, ASI_PGDS_ORDER);
+	if (!pgds)
+		return -ENOMEM;
+	if (asi_window_prepare(nr, &window)) {
+		free_pages((unsigned long)pgds, ASI_PGDS_ORDER);
+		return -ENOMEM;
+	}
+	guard(spinlock)(&pgd_lock);
+	cpu->pgds = pgds;
+	for (slot = 0; slot < ASI_NR_SLOTS; slot++) {
+		pgd_t *root = asi_root(cpu, slot);
+
+		asi_sync_root(root, KERNEL_PGD_BOUNDARY, PTRS_PER_PGD - 1);
+		root[pgd_index(ASI_WINDOW_BASE)] =
+			slot == ASI_GUEST_SLOT ?
+				asi_kernel_entry(pgd_index(ASI_WINDOW_BASE)) :
+				window;
+	}
+	WRITE_ONCE(cpu->pa, __sme_pa(pgds));
+	return 0;
+}
+
+static int __init asi_prepare_cpus(void)
+{
+	int err;
+
+	if (!asi_enabled())
+		return 0;
+	err = cpuhp_setup_state(CPUHP_BP_PREPARE_DYN, "x86/asi:prepare",
+				asi_prepare_cpu, asi_window_dead);
+	if (err < 0)
+		panic("asi: no memory for page tables\n");
+	return 0;
+}
+early_initcall(asi_prepare_cpus);
+
+/* === User halves ========================================================== */
+
+/* The restricted PGD of the mm that is loaded, if it is a tracked one. */
+static unsigned int asi_loaded_slot(void)
+{
+	return cpu_feature_enabled(X86_FEATURE_PCID) ?
+		       this_cpu_read(cpu_tlbstate.loaded_mm_asid) :
+		       this_cpu_read(asi_cpu.slot);
+}
+
+/*
+ * Make the user half of a PGD that of @mm. asi_gen is read first: who clears an
+ * entry counts afterwards, so whatever is copied here and is cleared later makes
+ * the two differ. Whoever calls this has read tlb_gen before, so that no table is
+ * freed whose entry this CPU still has: who frees it has it flushed by a greater
+ * tlb_gen, here as well.
+ */
+static void asi_fill(struct asi_cpu *cpu, unsigned int slot, struct mm_struct *mm)
+{
+	struct asi_space *space = &cpu->space[slot];
+	u64 gen = atomic64_read(&mm->context.asi_gen);
+	bool same = space->ctx_id == mm->context.ctx_id;
+	unsigned int word, i;
+
+	if (same && space->gen == gen)
+		return;
+	smp_rmb();	/* Pairs with atomic64_inc() after an entry is written. */
+	for (word = 0; word < ASI_USER_WORDS; word++) {
+		unsigned long used = READ_ONCE(mm->context.asi_used[word]);
+		unsigned long bits = used | space->used[word];
+
+		for_each_set_bit(i, &bits, BITS_PER_LONG) {
+			unsigned int entry = word * BITS_PER_LONG + i;
+
+			WRITE_ONCE(asi_root(cpu, slot)[entry],
+				   READ_ONCE(mm->pgd[entry]));
+		}
+		/* An NMI may add one to what is loaded. */
+		if (same)
+			this_cpu_or(asi_cpu.space[slot].used[word], used);
+		else
+			space->used[word] = used;
+	}
+	space->ctx_id = mm->context.ctx_id;
+	space->gen = gen;
+}
+
+/*
+ * An entry that is added is never cached before: other CPUs copy it when they miss
+ * it. If nothing else has changed this CPU's copy is the latest one.
+ */
+void __asi_user_entry_added(struct mm_struct *mm, pgd_t *pgd)
+{
+	unsigned int slot, entry = offset_in_page(pgd) / sizeof(pgd_t);
+	struct asi_space *space;
+	struct asi_cpu *cpu;
+	u64 gen;
+
+	set_bit(entry, mm->context.asi_used);
+	gen = atomic64_inc_return(&mm->context.asi_gen);
+
+	guard(irqsave)();
+	if (this_cpu_read(cpu_tlbstate.loaded_mm) != mm)
+		return;
+	cpu = this_cpu_ptr(&asi_cpu);
+	slot = asi_loaded_slot();
+	space = &cpu->space[slot];
+	if (space->ctx_id != mm->context.ctx_id)
+		return;
+	__set_bit(entry, space->used);
+	WRITE_ONCE(asi_root(cpu, slot)[entry], READ_ONCE(*pgd));
+	if (space->gen == gen - 1)
+		space->gen = gen;
+}
+
+/* Whether a PGD names a page table among @nr page frames from @pfn on. */
+static bool asi_root_names(struct asi_cpu *cpu, unsigned int slot,
+			   unsigned long pfn, unsigned long nr)
+{
+	unsigned int entry;
+
+	for_each_set_bit(entry, cpu->space[slot].used,
+			 ASI_USER_WORDS * BITS_PER_LONG) {
+		pgd_t pgd = READ_ONCE(asi_root(cpu, slot)[entry]);
+
+		if (!pgd_none(pgd) &&
+		    PHYS_PFN(pgd_val(pgd) & PTE_PFN_MASK) - pfn < nr)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * No CPU has a PGD loaded that names a page table which is freed. One that is not
+ * loaded may. What is loaded is asked twice: it may change meanwhile.
+ */
+void __asi_check_free(unsigned long pfn, unsigned int order)
+{
+	unsigned int nr, slot, tries;
+	u16 asid;
+
+	for_each_online_cpu(nr) {
+		struct asi_cpu *cpu = per_cpu_ptr(&asi_cpu, nr);
+
+		if (!cpu->pgds)
+			continue;
+		for (tries = 0; tries < 3; tries++) {
+			asid = per_cpu(cpu_tlbstate.loaded_mm_asid, nr);
+			slot = cpu_feature_enabled(X86_FEATURE_PCID) ?
+				       asid : READ_ONCE(cpu->slot);
+			/* Another one's while a temporary mm is loaded. */
+			if (cpu->space[slot].ctx_id !=
+				    per_cpu(cpu_tlbstate.ctxs[asid].ctx_id, nr) ||
+			    !asi_root_names(cpu, slot, pfn, 1UL << order))
+				break;
+			cpu_relax();
+		}
+		WARN_ONCE(tries == 3, "asi: pfn %#lx is a page table of CPU %u\n",
+			  pfn, nr);
+	}
+}
+
+/* @mm is loaded: a tracked one, or the caller does not care. */
+void __asi_update_space(struct mm_struct *mm)
+{
+	if (!is_notrack_mm(mm))
+		asi_fill(this_cpu_ptr(&asi_cpu), asi_loaded_slot(), mm);
 }
 
 /*
@@ -490,6 +673,22 @@ static void __init asi_init_direct_map(void)
 	}
 }
 
+/* All of it is absent at first. Memory may be added up to max_possible_pfn. */
+static int __init asi_alloc_absent(void)
+{
+	unsigned long nr = DIV_ROUND_UP(max(max_pfn, max_possible_pfn),
+					PTRS_PER_PTE);
+	size_t bytes = BITS_TO_LONGS(nr) * sizeof(long);
+	unsigned int order = min(get_order(bytes), MAX_PAGE_ORDER);
+
+	asi_absent = (unsigned long *)__get_free_pages(GFP_KERNEL, order);
+	if (!asi_absent)
+		return -ENOMEM;
+	asi_nr_absent = min(nr, (PAGE_SIZE << order) * BITS_PER_BYTE);
+	bitmap_fill(asi_absent, asi_nr_absent);
+	return 0;
+}
+
 /**
  * asi_init() - make the restricted direct map
  *
@@ -498,21 +697,13 @@ static void __init asi_init_direct_map(void)
  */
 void __init asi_init(void)
 {
-	pgd_t *pgds;
-
 	if (!asi_enabled())
 		return;
 	asi_pgd = asi_table();
-	if (!asi_pgd || asi_populate(0, PFN_PHYS(max_pfn)))
+	if (!asi_pgd || asi_populate(0, PFN_PHYS(max_pfn)) ||
+	    asi_alloc_absent())
 		panic("asi: no memory for page tables\n");
 	asi_init_direct_map();
-
-	/* The upper one of two pages, as CR3 tells by bit 12. */
-	pgds = (pgd_t *)__get_free_pages(GFP_KERNEL | __GFP_ZERO, 1);
-	if (!pgds)
-		panic("asi: no memory for page tables\n");
-	asi_guest_pgd = asi_restricted_pgd(pgds);
-	asi_guest_pgd_pa = __sme_pa(asi_guest_pgd);
 }
 
 /* === Flush policy ========================================================= */
@@ -526,7 +717,7 @@ static const char * const asi_flush_names[] = {
 
 static_assert(ARRAY_SIZE(asi_flush_names) == ASI_NR_FLUSH);
 
-static struct asi_policy asi_policy __read_mostly;
+struct asi_policy asi_policy __read_mostly;
 
 /* asi_flush=: the kinds, or -1 for what the CPU needs. */
 static int asi_flush_wanted __initdata = -1;
@@ -609,11 +800,8 @@ static unsigned int __init asi_flushes_needed(void)
 	return kinds;
 }
 
-/*
- * After the CPU's bugs are known, and what is done about them; after boot has put
- * into init_mm what no mm could be told of (espfix); before users.
- */
-static int __init asi_init_guest(void)
+/* After the CPU's bugs are known, and what is done about them. */
+static int __init asi_init_policy(void)
 {
 	unsigned int kinds = asi_flush_wanted, there_are, data, kind;
 	char names[128];
@@ -621,8 +809,6 @@ static int __init asi_init_guest(void)
 
 	if (!asi_enabled())
 		return 0;
-	scoped_guard(spinlock, &pgd_lock)
-		asi_make_kernel_half(asi_guest_pgd);
 	there_are = asi_flushes_there_are();
 	if (asi_flush_wanted < 0)
 		kinds = asi_flushes_needed() & there_are;
@@ -652,7 +838,7 @@ static int __init asi_init_guest(void)
 	pr_info("on; flushes:%s\n", len ? names : " none");
 	return 0;
 }
-core_initcall(asi_init_guest);
+core_initcall(asi_init_policy);
 
 /* Now, or when siblings are put online later. */
 void __asi_smt_update(void)
@@ -718,7 +904,6 @@ static __always_inline void asi_flush_for_exit(void)
 }
 
 /* The taints go first: what an NMI touches meanwhile is flushed by itself. */
-
 static __always_inline void asi_flush_for_enter(unsigned int class)
 {
 	unsigned long taints = this_cpu_read(asi_cpu.taints);
@@ -755,18 +940,19 @@ static __always_inline void asi_taints_of_other(void)
  * class. Where it would not flush (CR3_NOFLUSH) it does all the same if that was
  * left to do, also by an NMI that comes just now.
  */
-static __always_inline void asi_load_cr3(unsigned long cr3, unsigned int class)
+static __always_inline void asi_load_cr3(unsigned long cr3, unsigned int class,
+					 unsigned int slot)
 {
 	unsigned long pcid;
 
-	if (class == ASI_GUEST)
-		this_cpu_write(asi_cpu.base, cr3);
-	if (class == ASI_NONE)
+	if (class == ASI_NONE) {
 		asi_flush_for_exit();
-	else
-		this_cpu_write(asi_cpu.class, class);
-
-	cr3 = asi_class_cr3(cr3, class);
+	} else {
+		this_cpu_write(asi_cpu.space[slot].base, cr3 & ~CR3_NOFLUSH);
+		/* With this what is pending goes. */
+		this_cpu_write(asi_cpu.state, class);
+		cr3 = asi_slot_cr3(cr3, slot);
+	}
 	pcid = BIT(cr3 & ASI_KPCID_MASK);
 	do {
 		if (this_cpu_read(asi_cpu.flush[class]) & pcid) {
@@ -778,7 +964,7 @@ static __always_inline void asi_load_cr3(unsigned long cr3, unsigned int class)
 	} while (unlikely(this_cpu_read(asi_cpu.flush[class]) & pcid));
 
 	if (class == ASI_NONE) {
-		this_cpu_write(asi_cpu.class, class);
+		this_cpu_write(asi_cpu.state, class);
 		this_cpu_or(asi_cpu.taints, ASI_TAINT_KERNEL_DATA);
 	} else {
 		asi_flush_for_enter(class);
@@ -798,7 +984,7 @@ static __always_inline void asi_check_cr3(void)
 	class = this_cpu_read(asi_cpu.class);
 	cr3 = __native_read_cr3();
 	WARN_ON_ONCE(asi_cr3_is_guest(cr3) != (class == ASI_GUEST));
-	WARN_ON_ONCE(!!(cr3 & ASI_CR3_TABLE) != (class != ASI_NONE));
+	WARN_ON_ONCE(asi_cr3_is_restricted(cr3) != (class != ASI_NONE));
 	if (mm != LOADED_MM_SWITCHING)
 		WARN_ON_ONCE((asi_base_cr3(cr3) & CR3_ADDR_MASK) !=
 			     __phys_addr_nodebug((unsigned long)mm->pgd));
@@ -816,8 +1002,18 @@ static __always_inline unsigned long asi_loaded_base_cr3(void)
 
 noinstr void __asi_enter(unsigned int class)
 {
+	unsigned long cr3;
+
 	asi_check_cr3();
-	asi_load_cr3(asi_loaded_base_cr3(), class);
+	/* It is there, but has copied what another is not to find in buffers. */
+	if (class == ASI_USER && this_cpu_read(asi_cpu.class) == ASI_USER) {
+		this_cpu_write(asi_cpu.pending, false);
+		asi_flush_for_enter(class);
+		return;
+	}
+	cr3 = asi_loaded_base_cr3();
+	asi_load_cr3(cr3, class, class == ASI_GUEST ? ASI_GUEST_SLOT :
+						      asi_base_slot(cr3));
 	this_cpu_inc(asi_cpu.nr.enters[class]);
 }
 
@@ -836,7 +1032,16 @@ EXPORT_SYMBOL_FOR_KVM(__asi_host_cr3);
 
 noinstr void __asi_exit(void)
 {
-	asi_load_cr3(asi_loaded_base_cr3(), ASI_NONE);
+	unsigned long cr3 = __native_read_cr3();
+
+	/*
+	 * An NMI comes back by it, perhaps before asi_switch_cr3() has said
+	 * which one it has loaded.
+	 */
+	if (!cpu_feature_enabled(X86_FEATURE_PCID) &&
+	    asi_cr3_slot(cr3) != ASI_GUEST_SLOT)
+		this_cpu_write(asi_cpu.slot, asi_cr3_slot(cr3));
+	asi_load_cr3(asi_loaded_base_cr3(), ASI_NONE, 0);
 }
 
 /**
@@ -857,15 +1062,9 @@ void asi_exit(void)
 	this_cpu_inc(asi_cpu.nr.exits[ASI_EXIT_ASKED]);
 }
 
-/**
- * asi_switch_cr3() - load CR3 for another mm
- * @cr3: What to load, or what to load the restricted counterpart of.
- * @may_stay: The latter, if the CPU is in a restricted address space now.
- *
- * Context: switch_mm_irqs_off(). Not a place for probes, whose handlers might
- *          leave it meanwhile.
- */
-noinstr void asi_switch_cr3(unsigned long cr3, bool may_stay)
+/* This CPU is in a restricted address space, and stays in it, or is not. */
+static noinstr void asi_switch_class(unsigned long cr3, bool may_stay,
+				     unsigned int slot)
 {
 	unsigned int class = ASI_NONE;
 
@@ -883,7 +1082,61 @@ noinstr void asi_switch_cr3(unsigned long cr3, bool may_stay)
 	if (cpu_feature_enabled(X86_FEATURE_PCID) && !(cr3 & CR3_NOFLUSH))
 		asi_flush_later(cr3 & ASI_KPCID_MASK,
 				class == ASI_NONE ? ASI_USER : ASI_NONE);
-	asi_load_cr3(cr3, class);
+	asi_load_cr3(cr3, class, slot);
+	if (may_stay)
+		this_cpu_write(asi_cpu.slot, slot);
+}
+
+/**
+ * asi_switch_cr3() - load CR3 for another mm
+ * @next: The mm.
+ * @cr3: Its CR3, or what to load the restricted counterpart of.
+ *
+ * A CPU that is in a restricted address space goes on in that of the next mm:
+ * nothing but user mode's half is another one. But a temporary mm is loaded for
+ * mappings that only the other one has.
+ *
+ * Context: switch_mm_irqs_off(), after it has read next's tlb_gen.
+ */
+void asi_switch_cr3(struct mm_struct *next, unsigned long cr3)
+{
+	struct asi_cpu *cpu = this_cpu_ptr(&asi_cpu);
+	struct asi_window *w = this_cpu_ptr(&asi_window);
+	bool may_stay = !is_notrack_mm(next);
+	unsigned int slot = cpu->slot;
+
+	if (may_stay) {
+		/* It may have got another ASID since. */
+		if (asi_window_used(w) &&
+		    (w->owner != next->context.ctx_id ||
+		     w->kpcid != (cr3 & ASI_KPCID_MASK)))
+			asi_window_leave(w);
+		if (cpu_feature_enabled(X86_FEATURE_PCID))
+			slot = asi_base_slot(cr3);
+		else if (cpu->space[slot].ctx_id != next->context.ctx_id)
+			/* What is loaded is never rewritten for another mm. */
+			slot ^= 1;
+		asi_fill(cpu, slot, next);
+	}
+	asi_switch_class(cr3, may_stay, slot);
+}
+
+void __asi_reset_cpu(void)
+{
+	struct asi_cpu *cpu = this_cpu_ptr(&asi_cpu);
+	unsigned int i;
+
+	/* It may have gone down in a restricted address space. */
+	cpu->state = ASI_NONE;
+	cpu->slot = 0;
+	asi_window_leave(this_cpu_ptr(&asi_window));
+	for (i = 0; i < ASI_NR_SLOTS; i++)
+		cpu->space[i].ctx_id = 0;
+	/* PCIDs that are in use again, but not loaded now. */
+	if (cpu_feature_enabled(X86_FEATURE_PCID)) {
+		asi_flush_later(1, ASI_USER);
+		asi_flush_guest_later();
+	}
 }
 
 /* It is where asi_enter_guest() has left it, but as VM exit loads it. */
@@ -891,32 +1144,93 @@ noinstr void __asi_cr3_loaded(void)
 {
 	asi_check_cr3();
 	if (this_cpu_read(asi_cpu.flush[ASI_GUEST]))
-		asi_load_cr3(asi_loaded_base_cr3(), ASI_GUEST);
+		asi_load_cr3(asi_loaded_base_cr3(), ASI_GUEST, ASI_GUEST_SLOT);
 }
 EXPORT_SYMBOL_FOR_KVM(__asi_cr3_loaded);
+
+/*
+ * Copy the mm's top-level entry for a user's address, if this CPU has not got it
+ * yet. The mm is the one whose PGD is loaded: asked, as this may be an NMI between
+ * two of them.
+ */
+static __always_inline bool asi_copy_user_entry(unsigned long addr,
+						unsigned int slot)
+{
+	struct mm_struct *mm = this_cpu_read(cpu_tlbstate.loaded_mm);
+	struct asi_cpu *cpu = this_cpu_ptr(&asi_cpu);
+	pgd_t *root = cpu->pgds + slot * PTRS_PER_PGD;
+	unsigned int entry = pgd_index(addr);
+	pgd_t pgd;
+
+	if (mm == LOADED_MM_SWITCHING ||
+	    cpu->space[slot].ctx_id != mm->context.ctx_id)
+		return false;
+	pgd = READ_ONCE(mm->pgd[entry]);
+	if (native_pgd_val(READ_ONCE(root[entry])) || !native_pgd_val(pgd))
+		return false;
+	/* First: an entry that is not known to be used is not cleared again. */
+	this_cpu_or(asi_cpu.space[slot].used[entry / BITS_PER_LONG],
+		    BIT(entry % BITS_PER_LONG));
+	WRITE_ONCE(root[entry], pgd);
+	return true;
+}
+
+/*
+ * From the address space for guests to the user's, which has a user half and the
+ * window: interrupts are off.
+ */
+noinstr void __asi_widen(void)
+{
+	unsigned long cr3 = asi_loaded_base_cr3();
+
+	asi_flush_for_exit();
+	asi_load_cr3(cr3, ASI_USER, asi_base_slot(cr3));
+	this_cpu_inc(asi_cpu.nr.enters[ASI_USER]);
+}
+
+/*
+ * An interrupt has left the restricted address space in the midst of a session,
+ * whose window nobody else has: go back. Where this does not end the copy wants the
+ * window and what is absent at once, and that is a fault.
+ */
+static __always_inline bool asi_rebound(unsigned long addr,
+					unsigned long error_code)
+{
+	if (error_code & X86_PF_USER || !asi_in_window(addr) ||
+	    !this_cpu_read(asi_window.open) ||
+	    this_cpu_inc_return(asi_window.rebounds) > ASI_REBOUNDS)
+		return false;
+	__asi_enter(ASI_USER);
+	this_cpu_inc(asi_cpu.nr.rebounds);
+	return true;
+}
 
 /*
  * CR3 is asked, not asi_cpu::class: it is the truth at any point. What is absent
  * in init_mm as well, or in the mm, faults again, and then it is a fault.
  */
-noinstr bool __asi_fault(unsigned long addr, unsigned long error_code)
+noinstr enum asi_fault __asi_fault(unsigned long addr, unsigned long error_code)
 {
 	unsigned long cr3;
 
 	if (error_code & (X86_PF_PROT | X86_PF_RSVD))
-		return false;
+		return ASI_FAULT_OTHER;
 	cr3 = __native_read_cr3();
-	if (!(cr3 & ASI_CR3_TABLE))
-		return false;
-	if (asi_cr3_is_guest(cr3)) {
-		/* WRUSS is an access by user mode, though it is never there. */
-		if (!asi_in_direct_map(addr) && addr >= TASK_SIZE_MAX)
-			return false;
-	} else if (error_code & X86_PF_USER || !asi_in_direct_map(addr)) {
-		return false;
+	if (!asi_cr3_is_restricted(cr3))
+		return asi_rebound(addr, error_code) ? ASI_FAULT_COPIED :
+						       ASI_FAULT_OTHER;
+	if (addr < TASK_SIZE_MAX) {
+		if (!asi_cr3_is_guest(cr3))
+			return asi_copy_user_entry(addr, asi_cr3_slot(cr3)) ?
+				       ASI_FAULT_COPIED : ASI_FAULT_OTHER;
+		__asi_widen();
+		return ASI_FAULT_LEFT;
 	}
+	/* WRUSS is an access by user mode, though it is never there. */
+	if (error_code & X86_PF_USER || !asi_in_direct_map(addr))
+		return ASI_FAULT_OTHER;
 	__asi_exit();
-	return true;
+	return ASI_FAULT_LEFT;
 }
 
 /* Where the kernel was when it left the restricted address space, how often. */
@@ -1128,46 +1442,42 @@ void asi_audit_range(struct asi_audit *audit, unsigned long start,
 	put_online_mems();
 }
 
-/* @own: The entry of the ephmap's windows in the mm's other PGD. */
-static void asi_audit_kernel_half(struct asi_audit *audit, pgd_t *restricted,
-				  pgd_t own)
+static void asi_audit_root(struct asi_audit *audit, pgd_t *root)
 {
 	unsigned int slot;
 
 	audit->pgds++;
 	for (slot = KERNEL_PGD_BOUNDARY; slot < PTRS_PER_PGD; slot++) {
-		pgdval_t entry = pgd_val(restricted[slot]);
-
-		if (slot == pgd_index(EPHMAP_BASE_ADDR) && entry == pgd_val(own))
-			continue;
-		audit->wrong += entry != pgd_val(asi_kernel_entry(slot));
+		if (slot != pgd_index(EPHMAP_BASE_ADDR))
+			audit->wrong += pgd_val(root[slot]) !=
+					pgd_val(asi_kernel_entry(slot));
 	}
 }
 
 /**
- * asi_audit_pgds() - check the kernel half of all restricted PGDs, and that the
- *		      one for guests has no other
+ * asi_audit_pgds() - check the kernel half of all restricted PGDs, and that those
+ *		      for guests have no other
  * @audit: Where to add the counts.
  *
  * Context: May sleep.
  */
 void asi_audit_pgds(struct asi_audit *audit)
 {
-	struct ptdesc *ptdesc;
-	unsigned int slot;
+	unsigned int cpu, slot;
 
 	get_online_mems();
 	spin_lock(&pgd_lock);
-	list_for_each_entry(ptdesc, &pgd_list, pt_list) {
-		pgd_t *pgd = ptdesc_address(ptdesc);
+	for_each_possible_cpu(cpu) {
+		struct asi_cpu *asi = per_cpu_ptr(&asi_cpu, cpu);
 
-		asi_audit_kernel_half(audit, asi_restricted_pgd(pgd),
-				      pgd[pgd_index(EPHMAP_BASE_ADDR)]);
+		if (!asi->pgds)
+			continue;
+		for (slot = 0; slot < ASI_NR_SLOTS; slot++)
+			asi_audit_root(audit, asi_root(asi, slot));
+		for (slot = 0; slot < KERNEL_PGD_BOUNDARY; slot++)
+			audit->wrong +=
+				pgd_val(asi_root(asi, ASI_GUEST_SLOT)[slot]) != 0;
 	}
-	asi_audit_kernel_half(audit, asi_guest_pgd,
-			      init_mm.pgd[pgd_index(EPHMAP_BASE_ADDR)]);
-	for (slot = 0; slot < KERNEL_PGD_BOUNDARY; slot++)
-		audit->wrong += pgd_val(asi_guest_pgd[slot]) != 0;
 	spin_unlock(&pgd_lock);
 	put_online_mems();
 }
@@ -1328,10 +1638,21 @@ void asi_read_stats(struct asi_stats *stats)
 	stats->flushes = atomic_long_read(&asi_flushes);
 }
 
+static const char * const asi_drain_names[] = {
+	[ASI_DRAIN_FULL]   = "full",
+	[ASI_DRAIN_SWITCH] = "switch",
+	[ASI_DRAIN_IDLE]   = "idle",
+	[ASI_DRAIN_TIME]   = "time",
+	[ASI_DRAIN_ASKED]  = "asked",
+};
+
+static_assert(ARRAY_SIZE(asi_drain_names) == ASI_NR_DRAIN);
+
 static int stats_show(struct seq_file *m, void *unused)
 {
+	unsigned long flushed = 0;
 	struct asi_stats stats;
-	unsigned int kind;
+	unsigned int cpu, kind;
 
 	asi_read_stats(&stats);
 	seq_printf(m, "zapped %lu\n", stats.zapped);
@@ -1345,6 +1666,15 @@ static int stats_show(struct seq_file *m, void *unused)
 	seq_printf(m, "exits_switch %lu\n", stats.cpus.exits[ASI_EXIT_SWITCH]);
 	seq_printf(m, "exits_asked %lu\n", stats.cpus.exits[ASI_EXIT_ASKED]);
 	seq_printf(m, "switches %lu\n", stats.cpus.switches);
+	seq_printf(m, "parked %lu\n", stats.cpus.parked);
+	seq_printf(m, "hits %lu\n", stats.cpus.hits);
+	for (kind = 0; kind < ASI_NR_DRAIN; kind++)
+		seq_printf(m, "drains_%s %lu\n", asi_drain_names[kind],
+			   stats.cpus.drains[kind]);
+	for_each_possible_cpu(cpu)
+		flushed += READ_ONCE(per_cpu(asi_window.flushed, cpu));
+	seq_printf(m, "window_flushed %lu\n", flushed);
+	seq_printf(m, "rebounds %lu\n", stats.cpus.rebounds);
 	seq_printf(m, "flushes_other %lu\n", stats.cpus.invpcids);
 	seq_printf(m, "flushes_late %lu\n", stats.cpus.late);
 	for (kind = 0; kind < ASI_NR_FLUSH; kind++)

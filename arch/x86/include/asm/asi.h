@@ -7,10 +7,12 @@
 #ifndef _ASM_X86_ASI_H
 #define _ASM_X86_ASI_H
 
-#include <linux/cpufeature.h>
+#include <linux/bits.h>
+#include <linux/mm_types.h>
 #include <linux/percpu.h>
 #include <linux/pgtable.h>
 
+#include <asm/cpufeature.h>
 #include <asm/invpcid.h>
 #include <asm/processor-flags.h>
 #include <asm/special_insns.h>
@@ -89,8 +91,9 @@ enum asi_class {
 /**
  * enum asi_exit_cause - why a CPU leaves a restricted address space
  * @ASI_EXIT_FAULT:  The kernel touched memory that is not there.
- * @ASI_EXIT_USER:   It touched user mode's half from where there is none.
- * @ASI_EXIT_SWITCH: It went to init_mm, or to a temporary mm.
+ * @ASI_EXIT_USER:   It touched user mode's half from where there is none. It goes
+ *                   no further than to the user's restricted address space.
+ * @ASI_EXIT_SWITCH: It went to a temporary mm.
  * @ASI_EXIT_ASKED:  asi_exit(): the CPU is about to be suspended, or to run
  *                   another kernel.
  * @ASI_NR_EXIT:     How many causes there are.
@@ -101,6 +104,36 @@ enum asi_exit_cause {
 	ASI_EXIT_SWITCH,
 	ASI_EXIT_ASKED,
 	ASI_NR_EXIT,
+};
+
+/**
+ * enum asi_fault - what a page fault was
+ * @ASI_FAULT_OTHER:  Not one of a restricted address space.
+ * @ASI_FAULT_LEFT:   It was left, or widened: to be counted, and tried again.
+ * @ASI_FAULT_COPIED: An entry of the user half was missed: to be tried again.
+ */
+enum asi_fault {
+	ASI_FAULT_OTHER,
+	ASI_FAULT_LEFT,
+	ASI_FAULT_COPIED,
+};
+
+/**
+ * enum asi_drain - why a window is unmapped
+ * @ASI_DRAIN_FULL:   There was no room for more.
+ * @ASI_DRAIN_SWITCH: Another mm was loaded.
+ * @ASI_DRAIN_IDLE:   The CPU went idle.
+ * @ASI_DRAIN_TIME:   It has been there for long enough.
+ * @ASI_DRAIN_ASKED:  References are not to be held: lru_add_drain_all().
+ * @ASI_NR_DRAIN:     How many causes there are.
+ */
+enum asi_drain {
+	ASI_DRAIN_FULL,
+	ASI_DRAIN_SWITCH,
+	ASI_DRAIN_IDLE,
+	ASI_DRAIN_TIME,
+	ASI_DRAIN_ASKED,
+	ASI_NR_DRAIN,
 };
 
 /**
@@ -145,6 +178,10 @@ enum asi_flush {
  * @switches: How often it went from that of one mm to that of another.
  * @reenters: Enters after an NMI, or another of its kind, had left it.
  * @invpcids: Pages flushed in the address spaces that were not loaded.
+ * @parked:   Pages mapped in the window to stay there for a while.
+ * @hits:     Copies from such pages.
+ * @drains:   How often they were unmapped, with a flush, by cause.
+ * @rebounds: How often an interrupt had left in the midst of a copy.
  * @late:     Loads of CR3 that flushed, because something had been left to
  *            flush.
  * @flushed:  Flushes that the policy asked for, by kind.
@@ -155,8 +192,37 @@ struct asi_counters {
 	unsigned long switches;
 	unsigned long reenters;
 	unsigned long invpcids;
+	unsigned long parked;
+	unsigned long hits;
+	unsigned long drains[ASI_NR_DRAIN];
+	unsigned long rebounds;
 	unsigned long late;
 	unsigned long flushed[ASI_NR_FLUSH];
+};
+
+/*
+ * A CPU's restricted PGDs, a page each: one for each ASID, or two to be loaded in
+ * turn where there are no PCIDs; and one for guests.
+ */
+#define ASI_GUEST_SLOT		6
+#define ASI_NR_SLOTS		7
+#define ASI_PGDS_ORDER		3
+#define ASI_PGDS_MASK		((PAGE_SIZE << ASI_PGDS_ORDER) - 1)
+
+/**
+ * struct asi_space - what is in one of a CPU's restricted PGDs
+ * @ctx_id: Of the mm whose user half it has; 0: of none.
+ * @gen:    That mm's asi_gen when it was copied.
+ * @base:   That mm's CR3 that is not restricted, without CR3_NOFLUSH; of the one
+ *          for guests that of the mm that was loaded when it was entered. Valid
+ *          while the PGD is loaded.
+ * @used:   Entries of the user half that may be present.
+ */
+struct asi_space {
+	u64 ctx_id;
+	u64 gen;
+	unsigned long base;
+	unsigned long used[ASI_USER_WORDS];
 };
 
 /**
@@ -165,17 +231,30 @@ struct asi_counters {
  *          just now. Written with interrupts off. Whoever interrupts that code
  *          and cannot be held back (NMI, #MC, #DB, #BP) leaves this, and CR3, as
  *          they were.
+ * @pending: A flush is due before user mode: see asi_touched_stranger().
+ * @state:  Both.
+ * @slot:   Without PCIDs: the PGD of the mm that is loaded.
  * @taints: What has been left in the CPU.
- * @base:   The loaded mm's CR3 that is not restricted, while CR3 is that for
- *          guests, which does not tell.
+ * @pa:     The physical address of @pgds, as CR3 has it.
+ * @pgds:   The restricted PGDs.
  * @flush:  kPCIDs whose translations are out of date, by class.
+ * @space:  What is in @pgds.
  * @nr:     Counters.
  */
 struct asi_cpu {
-	unsigned int class;
+	union {
+		struct {
+			u8 class;
+			bool pending;
+		};
+		unsigned int state;
+	};
+	unsigned int slot;
 	unsigned long taints;
-	unsigned long base;
+	unsigned long pa;
+	pgd_t *pgds;
 	unsigned long flush[ASI_NR_CLASS];
+	struct asi_space space[ASI_NR_SLOTS];
 	struct asi_counters nr;
 };
 
@@ -208,8 +287,7 @@ struct asi_policy {
 /* That of PTI: the two exclude each other. */
 #define X86_CR3_ASI_PCID_BIT	11
 
-/* CR3: which of a PGD's two pages, and which of an ASID's two PCIDs. */
-#define ASI_CR3_TABLE		BIT_ULL(PAGE_SHIFT)
+/* CR3: which of an ASID's two PCIDs. */
 #define ASI_CR3_PCID		BIT_ULL(X86_CR3_ASI_PCID_BIT)
 #define ASI_KPCID_MASK		(ASI_CR3_PCID - 1)
 
@@ -220,8 +298,9 @@ struct asi_policy {
 
 DECLARE_PER_CPU_ALIGNED(struct asi_cpu, asi_cpu);
 
-/* The physical address of the PGD for guests. */
-extern unsigned long asi_guest_pgd_pa;
+extern struct asi_policy asi_policy;
+extern unsigned long *asi_absent;
+extern unsigned long asi_nr_absent;
 
 /**
  * asi_enabled() - whether there are restricted page tables
@@ -232,18 +311,6 @@ extern unsigned long asi_guest_pgd_pa;
 static __always_inline bool asi_enabled(void)
 {
 	return cpu_feature_enabled(X86_FEATURE_ASI);
-}
-
-/**
- * asi_restricted_pgd() - the restricted top-level page table of an mm
- * @pgd: mm->pgd, of an mm other than init_mm and EFI's.
- *
- * Context: Any; asi_enabled() is true.
- * Return: the table; it lives as long as @pgd.
- */
-static inline pgd_t *asi_restricted_pgd(pgd_t *pgd)
-{
-	return pgd + PTRS_PER_PGD;
 }
 
 /**
@@ -269,19 +336,47 @@ static __always_inline bool asi_restricted(void)
 	return asi_class() != ASI_NONE;
 }
 
-/* The counterpart of a CR3 that is not restricted. */
+/* Whether a CR3 is of one of this CPU's restricted PGDs; and which. */
+static __always_inline bool asi_cr3_is_restricted(unsigned long cr3)
+{
+	return (cr3 & ~(ASI_CR3_FLAGS | ASI_PGDS_MASK)) ==
+	       this_cpu_read(asi_cpu.pa);
+}
+
+static __always_inline unsigned int asi_cr3_slot(unsigned long cr3)
+{
+	return (cr3 & ASI_PGDS_MASK) >> PAGE_SHIFT;
+}
+
+/* The restricted PGD for a CR3 of the mm that is loaded; a PCID is an ASID + 1. */
+static __always_inline unsigned int asi_base_slot(unsigned long cr3)
+{
+	return cpu_feature_enabled(X86_FEATURE_PCID) ?
+		       (cr3 & ASI_KPCID_MASK) - 1 :
+		       this_cpu_read(asi_cpu.slot);
+}
+
+static __always_inline unsigned long asi_slot_cr3(unsigned long cr3,
+						  unsigned int slot)
+{
+	unsigned long keep = ASI_CR3_FLAGS;
+
+	if (slot != ASI_GUEST_SLOT)
+		keep |= CR3_PCID_MASK;
+	cr3 = (cr3 & keep) | this_cpu_read(asi_cpu.pa) | slot << PAGE_SHIFT;
+	if (cpu_feature_enabled(X86_FEATURE_PCID))
+		cr3 |= ASI_CR3_PCID;
+	return cr3;
+}
+
+/* The counterpart of the CR3 of the mm that is loaded, which is not restricted. */
 static __always_inline unsigned long asi_class_cr3(unsigned long cr3,
 						   unsigned int class)
 {
 	if (class == ASI_NONE)
 		return cr3;
-	if (class == ASI_GUEST)
-		cr3 = (cr3 & ASI_CR3_FLAGS) | asi_guest_pgd_pa;
-	else
-		cr3 |= ASI_CR3_TABLE;
-	if (cpu_feature_enabled(X86_FEATURE_PCID))
-		cr3 |= ASI_CR3_PCID;
-	return cr3;
+	return asi_slot_cr3(cr3, class == ASI_GUEST ? ASI_GUEST_SLOT :
+						      asi_base_slot(cr3));
 }
 
 /* @cr3, or its restricted counterpart where that is what this CPU has loaded. */
@@ -293,7 +388,8 @@ static __always_inline unsigned long asi_cr3(unsigned long cr3)
 /* Whether a CR3 is the one for guests. */
 static __always_inline bool asi_cr3_is_guest(unsigned long cr3)
 {
-	return (cr3 & ~(ASI_CR3_FLAGS | CR3_PCID_MASK)) == asi_guest_pgd_pa;
+	return (cr3 & ~(ASI_CR3_FLAGS | CR3_PCID_MASK)) ==
+	       (this_cpu_read(asi_cpu.pa) | ASI_GUEST_SLOT << PAGE_SHIFT);
 }
 
 /*
@@ -302,9 +398,9 @@ static __always_inline bool asi_cr3_is_guest(unsigned long cr3)
  */
 static __always_inline unsigned long asi_base_cr3(unsigned long cr3)
 {
-	if (asi_cr3_is_guest(cr3))
-		return this_cpu_read(asi_cpu.base) & ~CR3_NOFLUSH;
-	return cr3 & ~(ASI_CR3_TABLE | ASI_CR3_PCID);
+	if (!asi_cr3_is_restricted(cr3))
+		return cr3;
+	return this_cpu_read(asi_cpu.space[asi_cr3_slot(cr3)].base);
 }
 
 /* @pcid is out of date, in address spaces of that class. */
@@ -329,12 +425,15 @@ static __always_inline void asi_invpcid(u16 pcid, unsigned long addr)
 void asi_fill_rsb(void);
 void __asi_enter(unsigned int class);
 void __asi_exit(void);
+void __asi_widen(void);
+void __asi_finish_switch(void);
 void asi_exit(void);
-void asi_switch_cr3(unsigned long cr3, bool may_stay);
+void asi_switch_cr3(struct mm_struct *next, unsigned long cr3);
+void __asi_update_space(struct mm_struct *mm);
 void __asi_enter_guest(void);
 unsigned long __asi_host_cr3(unsigned long cr3);
 void __asi_cr3_loaded(void);
-bool __asi_fault(unsigned long addr, unsigned long error_code);
+enum asi_fault __asi_fault(unsigned long addr, unsigned long error_code);
 void asi_note_fault(struct pt_regs *regs, unsigned long addr);
 
 /**
@@ -347,7 +446,7 @@ void asi_note_fault(struct pt_regs *regs, unsigned long addr);
  */
 static __always_inline void asi_enter(void)
 {
-	if (asi_enabled() && this_cpu_read(asi_cpu.class) != ASI_USER)
+	if (asi_enabled() && this_cpu_read(asi_cpu.state) != ASI_USER)
 		__asi_enter(ASI_USER);
 }
 
@@ -381,6 +480,39 @@ static __always_inline unsigned long asi_host_cr3(unsigned long cr3)
 }
 
 /**
+ * asi_pfn_is_absent() - whether the restricted direct map has no memory there
+ * @pfn: The page frame.
+ *
+ * Context: Any; asi_enabled() is true. Without a lock it may change meanwhile.
+ * Return: true if an access by the direct map leaves the restricted address space.
+ */
+static __always_inline bool asi_pfn_is_absent(unsigned long pfn)
+{
+	unsigned long bit = pfn >> (PMD_SHIFT - PAGE_SHIFT);
+
+	return bit >= asi_nr_absent ||
+	       asi_absent[bit / BITS_PER_LONG] & BIT(bit % BITS_PER_LONG);
+}
+
+/*
+ * This CPU has copied bytes that need not be its user's: what they have left in
+ * buffers is flushed before user mode runs, or a guest, where the policy says so.
+ */
+static __always_inline void asi_touched_stranger(void)
+{
+	this_cpu_or(asi_cpu.taints, ASI_TAINT_OTHER_DATA);
+	if (READ_ONCE(asi_policy.enter[ASI_USER]))
+		this_cpu_write(asi_cpu.pending, true);
+}
+
+/* After a switch of tasks, with interrupts on. */
+static __always_inline void asi_finish_switch(void)
+{
+	if (asi_enabled())
+		__asi_finish_switch();
+}
+
+/**
  * asi_nmi_exit() - leave the CPU as an NMI, or another of its kind, found it
  * @class: What asi_class() said on entry.
  *
@@ -391,7 +523,7 @@ static __always_inline unsigned long asi_host_cr3(unsigned long cr3)
  */
 static __always_inline void asi_nmi_exit(unsigned int class)
 {
-	if (class != ASI_NONE && this_cpu_read(asi_cpu.class) == ASI_NONE) {
+	if (class != ASI_NONE && this_cpu_read(asi_cpu.class) != class) {
 		this_cpu_inc(asi_cpu.nr.reenters);
 		__asi_enter(class);
 	}
@@ -403,12 +535,12 @@ static __always_inline void asi_nmi_exit(unsigned int class)
  * @error_code: The error code of the page fault.
  *
  * Context: The entry of a page fault, before anything else. noinstr.
- * Return: true if the access is to be retried.
+ * Return: &enum asi_fault.
  */
-static __always_inline bool asi_fault(unsigned long addr,
-				      unsigned long error_code)
+static __always_inline enum asi_fault asi_fault(unsigned long addr,
+						unsigned long error_code)
 {
-	return asi_enabled() && __asi_fault(addr, error_code);
+	return asi_enabled() ? __asi_fault(addr, error_code) : ASI_FAULT_OTHER;
 }
 
 /* VMX has loaded CR3, and has not flushed what had been left to flush. */
@@ -421,16 +553,21 @@ static __always_inline void asi_cr3_loaded(void)
 /* CR3 has got other flags (LAM). */
 static __always_inline void asi_set_cr3_bits(unsigned long bits)
 {
-	if (asi_class() == ASI_GUEST)
-		this_cpu_or(asi_cpu.base, bits);
+	unsigned long cr3;
+
+	if (!asi_restricted())
+		return;
+	cr3 = __native_read_cr3();
+	this_cpu_or(asi_cpu.space[asi_cr3_slot(cr3)].base, bits);
 }
 
 unsigned long asi_region_align(void);
 void asi_check_boottime(void);
 void asi_init(void);
+void __asi_reset_cpu(void);
 void __asi_smt_update(void);
 
-void __asi_pgd_ctor(pgd_t *pgd);
+void __asi_user_entry_added(struct mm_struct *mm, pgd_t *pgd);
 void __asi_sync_pgds(unsigned long start, unsigned long end);
 void __asi_sync_direct_map(unsigned long addr);
 int __asi_add_memory(u64 start, u64 size);
@@ -458,11 +595,42 @@ static inline void asi_smt_update(void)
 		__asi_smt_update();
 }
 
-/* A new mm's PGD, under pgd_lock, before it is on pgd_list. */
-static inline void asi_pgd_ctor(pgd_t *pgd)
+/* This CPU starts, or starts again, in the loaded mm's page tables. */
+static inline void asi_reset_cpu(void)
 {
 	if (asi_enabled())
-		__asi_pgd_ctor(pgd);
+		__asi_reset_cpu();
+}
+
+static inline void asi_init_new_context(struct mm_struct *mm)
+{
+	memset(mm->context.asi_used, 0, sizeof(mm->context.asi_used));
+	atomic64_set(&mm->context.asi_gen, 0);
+}
+
+/* An entry in a PGD of @mm, which was none, has been set. */
+static inline void asi_user_entry_added(struct mm_struct *mm, pgd_t *pgd)
+{
+	if (asi_enabled() && pgdp_maps_userspace(pgd))
+		__asi_user_entry_added(mm, pgd);
+}
+
+/*
+ * An entry in the user half of @mm's PGD has been cleared. The table below it is
+ * freed after a flush that makes mm->context.tlb_gen greater, and that no CPU is
+ * left out of which has @mm loaded.
+ */
+static inline void asi_user_entry_cleared(struct mm_struct *mm)
+{
+	if (asi_enabled())
+		atomic64_inc(&mm->context.asi_gen);
+}
+
+/* This CPU has read a new tlb_gen of @mm, which is loaded, and flushes. */
+static inline void asi_update_space(struct mm_struct *mm)
+{
+	if (asi_enabled())
+		__asi_update_space(mm);
 }
 
 /* Top-level entries of init_mm for @start to @end, inclusive, are new. */
@@ -519,15 +687,20 @@ static __always_inline unsigned long asi_base_cr3(unsigned long cr3)
 	return cr3;
 }
 
+static __always_inline bool asi_cr3_is_restricted(unsigned long cr3)
+{
+	return false;
+}
+
 static __always_inline bool asi_cr3_is_guest(unsigned long cr3)
 {
 	return false;
 }
 
-static __always_inline bool asi_fault(unsigned long addr,
-				      unsigned long error_code)
+static __always_inline enum asi_fault asi_fault(unsigned long addr,
+						unsigned long error_code)
 {
-	return false;
+	return ASI_FAULT_OTHER;
 }
 
 static inline unsigned long asi_region_align(void)
@@ -549,7 +722,13 @@ static __always_inline void asi_set_cr3_bits(unsigned long bits) { }
 static __always_inline void asi_flush_later(u16 pcid, unsigned int class) { }
 static __always_inline void asi_flush_guest_later(void) { }
 static __always_inline void asi_invpcid(u16 pcid, unsigned long addr) { }
-static inline void asi_switch_cr3(unsigned long cr3, bool may_stay) { }
+static inline void asi_switch_cr3(struct mm_struct *next, unsigned long cr3) { }
+static inline void asi_reset_cpu(void) { }
+static inline void asi_finish_switch(void) { }
+static inline void asi_init_new_context(struct mm_struct *mm) { }
+static inline void asi_user_entry_added(struct mm_struct *mm, pgd_t *pgd) { }
+static inline void asi_user_entry_cleared(struct mm_struct *mm) { }
+static inline void asi_update_space(struct mm_struct *mm) { }
 static inline void asi_note_fault(struct pt_regs *regs, unsigned long addr) { }
 
 static inline void asi_zap_direct_map(unsigned long pfn, unsigned long nr) { }
@@ -558,7 +737,6 @@ static inline void asi_flush_direct_map(unsigned long pfn, unsigned long nr) { }
 static inline void asi_check_boottime(void) { }
 static inline void asi_init(void) { }
 static inline void asi_smt_update(void) { }
-static inline void asi_pgd_ctor(pgd_t *pgd) { }
 static inline void asi_sync_pgds(unsigned long start, unsigned long end) { }
 static inline void asi_sync_direct_map(unsigned long addr) { }
 static inline int asi_add_memory(u64 start, u64 size) { return 0; }

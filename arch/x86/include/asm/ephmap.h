@@ -17,8 +17,9 @@
  * 4-level paging and a P4D entry with 5-level paging. init_mm has none there:
  * each mm with a window has its own, and PTI never copies it to user tables.
  *
- * Every CPU has its own PMD-sized window at the same place in every mm: in its
- * private one, and with the local scope in those of processes.
+ * Every CPU has its own PMD-sized window in its private mm. With Address Space
+ * Isolation a CPU has another window here, in its restricted page tables:
+ * arch/x86/mm/asi_copy.c.
  */
 #define EPHMAP_PGD_ENTRY	_AC(-3, UL)
 #define EPHMAP_BASE_ADDR	(EPHMAP_PGD_ENTRY << P4D_SHIFT)
@@ -66,16 +67,6 @@ static __always_inline void arch_ephmap_set_ptes(pte_t *ptes, unsigned long pfn,
 	for (i = 0; i < nr; i++)
 		set_pte(ptes + i, __pte(pte + i * PAGE_SIZE));
 }
-
-/* The local scope: see also <asm/ephmap_local.h>. */
-pte_t *arch_ephmap_local_ptes(struct mm_struct *mm, unsigned int cpu);
-int arch_ephmap_add_local(struct mm_struct *mm, unsigned int cpu);
-
-#ifdef CONFIG_EPHMAP_LOCAL
-void arch_ephmap_free_local(struct mm_struct *mm);
-#else
-static inline void arch_ephmap_free_local(struct mm_struct *mm) { }
-#endif
 
 static inline struct mm_struct *arch_ephmap_enter(struct mm_struct *mm)
 {
