@@ -8,7 +8,8 @@
  *
  * A round begins just after a timer tick, and is shorter than the time between
  * two: no tick is in it. With --work NAME as the first argument, only that
- * work: for profiles.
+ * work: for profiles. With --mb another process has so much secret memory
+ * meanwhile.
  */
 #include <linux/bpf.h>
 #include <linux/futex.h>
@@ -462,6 +463,45 @@ static void fill_percpu_memory(void)
 		die(EXIT_ENVIRONMENT, "no memory for each CPU");
 }
 
+/* The other process: has the memory until its input ends. */
+static void hold(size_t pages)
+{
+	struct area secret;
+	size_t page;
+	char byte;
+
+	area_open(&secret, KIND_SECRET, pages);
+	for (page = 0; page < pages; page++)
+		*page_of(&secret, page) = 1;
+	if (write(STDOUT_FILENO, "", 1) != 1)
+		_exit(EXIT_ENVIRONMENT);
+	_exit(read(STDIN_FILENO, &byte, 1) != 0);
+}
+
+/* A program of its own, so that nothing is shared with what is measured. */
+static void start_holder(size_t pages)
+{
+	int input[2], output[2];
+	char number[24], byte;
+	pid_t pid;
+
+	if (pipe2(input, O_CLOEXEC) || pipe2(output, O_CLOEXEC))
+		die(EXIT_ENVIRONMENT, "pipe");
+	pid = fork();
+	if (!pid) {
+		snprintf(number, sizeof(number), "%zu", pages);
+		dup2(input[0], STDIN_FILENO);
+		dup2(output[1], STDOUT_FILENO);
+		execl(self, self, "--hold", number, NULL);
+		_exit(EXIT_ENVIRONMENT);
+	}
+	close(input[0]);
+	close(output[1]);
+	if (pid < 0 || read(output[0], &byte, 1) != 1)
+		die(EXIT_ENVIRONMENT, "nobody holds secret memory");
+	close(output[0]);
+}
+
 int main(int argc, char **argv)
 {
 	static char path[4096];
@@ -477,6 +517,8 @@ int main(int argc, char **argv)
 	/* What do_exec() runs. */
 	if (argc == 2 && !strcmp(argv[1], "--exit"))
 		_exit(0);
+	if (argc == 3 && !strcmp(argv[1], "--hold"))
+		hold(parse_number(argv[2]));
 	if (argc > 2 && !strcmp(argv[1], "--work")) {
 		only = argv[2];
 		argc -= 2;
@@ -486,6 +528,8 @@ int main(int argc, char **argv)
 	if (readlink("/proc/self/exe", path, sizeof(path) - 1) < 0)
 		die(EXIT_ENVIRONMENT, "/proc/self/exe");
 	self = path;
+	if (opts.pages)
+		start_holder(opts.pages);
 	if (sched_setscheduler(0, SCHED_FIFO, &param))
 		die(EXIT_ENVIRONMENT, "SCHED_FIFO");
 	stat_fd = open("/proc/stat", O_RDONLY | O_CLOEXEC);
@@ -500,6 +544,7 @@ int main(int argc, char **argv)
 	fill_percpu_memory();
 
 	print_value("asi", asi_fd >= 0);
+	print_value("secrets", opts.pages);
 	for (i = 0; i < sizeof(works) / sizeof(*works); i++)
 		if (!only || !strcmp(only, works[i].name))
 			measure(&works[i], opts.rounds);

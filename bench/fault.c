@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What does the first touch of a page cost, and its release? Each round makes
- * the area anew. The first rounds also split the direct map and fill caches,
- * so they are printed like the others and left to the reader to skip. Only the
- * second half is profiled; the counters are those of the last round.
+ * the area anew, after --seconds, in which what was released before may go back
+ * to where it came from. The first rounds also split the direct map and fill
+ * caches, so they are printed like the others and left to the reader to skip.
+ * Only the second half is profiled: the touch, or the release (--release).
  */
 #include <stdio.h>
 
@@ -16,7 +17,7 @@ int main(int argc, char **argv)
 	struct vmstat before;
 	struct area area;
 	size_t round, page;
-	bool last;
+	bool profiled;
 
 	parse_options(argc, argv, &opts);
 	bind_to_node(opts.node);
@@ -25,28 +26,31 @@ int main(int argc, char **argv)
 	print_value("profiled_pages",
 		    opts.pages * (opts.rounds - opts.rounds / 2));
 	for (round = 1; round <= opts.rounds; round++) {
-		last = round == opts.rounds;
+		profiled = round > opts.rounds / 2;
+		sleep(opts.seconds);
 		area_open(&area, opts.kind, opts.pages);
-		if (last)
-			vmstat_read(&before);
+		vmstat_read(&before);
 		touch = now_tsc();
-		if (round > opts.rounds / 2)
+		if (profiled && !opts.release)
 			profile_begin();
 		for (page = 0; page < opts.pages; page++)
 			area.mem[page * PAGE_SIZE] = 1;
-		if (round > opts.rounds / 2)
+		if (profiled && !opts.release)
 			profile_end();
 		touch = now_tsc() - touch;
-		if (last) {
-			vmstat_print_since(&before, "touch_");
-			vmstat_free(&before);
-			vmstat_read(&before);
-		}
+		vmstat_print_since(&before, "touch_");
+		vmstat_free(&before);
+
+		vmstat_read(&before);
 		release = now_tsc();
+		if (profiled && opts.release)
+			profile_begin();
 		area_close(&area);
+		if (profiled && opts.release)
+			profile_end();
 		release = now_tsc() - release;
-		if (last)
-			vmstat_print_since(&before, "release_");
+		vmstat_print_since(&before, "release_");
+		vmstat_free(&before);
 		printf("round_touch_tsc=%llu\n", touch);
 		printf("round_release_tsc=%llu\n", release);
 	}

@@ -102,6 +102,7 @@ struct options {
 	size_t batch;
 	size_t rounds;
 	bool drop_shmem;	/* what frag drops again is shmem */
+	bool release;		/* profile the release, not the touch */
 	unsigned int seconds;	/* patience per step that may never end */
 };
 
@@ -143,7 +144,7 @@ static inline void usage(int status)
 		"Usage: %s [--shmem | --anon | --gmem | --gmem-hidden |\n"
 		"          --gmem-stock] [--pages N | --mb N] [--node N]\n"
 		"          [--to N] [--batch N] [--rounds N] [--seconds N]\n"
-		"          [--drop-shmem]\n",
+		"          [--drop-shmem] [--release]\n",
 		program_invocation_short_name);
 	exit(status);
 }
@@ -164,6 +165,7 @@ static inline void parse_options(int argc, char **argv, struct options *opts)
 		{ "rounds",	required_argument,	NULL, 'r' },
 		{ "seconds",	required_argument,	NULL, 'c' },
 		{ "drop-shmem",	no_argument,		NULL, 'd' },
+		{ "release",	no_argument,		NULL, 'R' },
 		{ "help",	no_argument,		NULL, 'h' },
 		{ }
 	};
@@ -209,6 +211,9 @@ static inline void parse_options(int argc, char **argv, struct options *opts)
 			break;
 		case 'd':
 			opts->drop_shmem = true;
+			break;
+		case 'R':
+			opts->release = true;
 			break;
 		case 'h':
 			usage(0);

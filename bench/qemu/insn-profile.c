@@ -5,7 +5,8 @@
  * (bench/secret.h), and writes "address count event" lines to out=FILE when the
  * guest ends: counted, not sampled. A function's first address gives how often
  * it was called; event names instructions that change what the TLB holds, as
- * their cost is not their number. One vCPU only.
+ * their cost is not their number, and those that zero and copy memory wherever
+ * the compiler put them. One vCPU only.
  *
  * Debian ships no qemu-plugin.h, so what is used of version 7 of the plugin
  * interface (QEMU 11) is declared here.
@@ -117,14 +118,26 @@ static uint32_t marker(const unsigned char *code, size_t size)
 	return displacement;
 }
 
-/* What flushes: cr3 (or a switch of address spaces), invlpg, invpcid; or "-". */
+/*
+ * What flushes: cr3 (or a switch of address spaces), invlpg, invpcid. What zeroes
+ * and copies, each step of it: stos, movs. Or "-".
+ */
 static const char *event_of(const unsigned char *code, size_t size)
 {
 	const unsigned char *end = code + size;
+	bool rep = false;
 
-	/* Operand size and REX prefixes. */
-	while (code < end && (*code == 0x66 || (*code & 0xf0) == 0x40))
-		code++;
+	/* Operand size, REP and REX prefixes. */
+	for (; code < end; code++) {
+		if (*code == 0xf3)
+			rep = true;
+		else if (*code != 0x66 && (*code & 0xf0) != 0x40)
+			break;
+	}
+	if (rep && end - code == 1 && (code[0] & 0xfe) == 0xaa)
+		return "stos";
+	if (rep && end - code == 1 && (code[0] & 0xfe) == 0xa4)
+		return "movs";
 	if (end - code < 3 || code[0] != 0x0f)
 		return "-";
 	/* MOV to CR: the register is in the middle of ModRM. */
