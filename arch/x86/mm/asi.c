@@ -465,8 +465,8 @@ void __asi_sync_pgds(unsigned long start, unsigned long end)
 
 /*
  * Before a CPU first comes up, and for the one that boots: after boot has put into
- * init_mm what no CPU could be told of (espfix), before user mode. What there is
- * is kept for good.
+ * init_mm what no CPU could be told of (espfix), before user mode. It is kept for
+ * good.
  */
 static int asi_prepare_cpu(unsigned int nr)
 {

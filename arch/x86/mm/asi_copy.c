@@ -14,8 +14,8 @@
  * - Parked is what the process whose mm is loaded has read by read(2) and its
  *   kind, read only: whole page cache folios of files that it may read; and new
  *   pages of its own, when they are zeroed, or copied from others of its own. Each
- *   run holds a reference: a stale translation never points to anybody else's page. When another mm is loaded, or the idle task runs, nothing
- *   is parked.
+ *   run holds a reference: a stale translation never points to anybody else's
+ *   page. When another mm is loaded, or the idle task runs, nothing is parked.
  * - A parked entry is cleared, and its PCID flushed or marked to be, before its
  *   reference is put.
  * - Parked references are as those of the LRU's per-CPU batches: none is left by
@@ -272,6 +272,7 @@ bool asi_cpu_has_parked(unsigned int cpu)
 {
 	struct asi_window *w = per_cpu_ptr(&asi_window, cpu);
 
+	/* Whoever asks waits for that CPU afterwards. */
 	return asi_enabled() &&
 	       data_race(w->used | w->leaf_used | w->nput | w->leaf_nput);
 }

@@ -8,11 +8,11 @@
 #define _ASM_X86_ASI_H
 
 #include <linux/bits.h>
+#include <linux/cpufeature.h>
 #include <linux/mm_types.h>
 #include <linux/percpu.h>
 #include <linux/pgtable.h>
 
-#include <asm/cpufeature.h>
 #include <asm/invpcid.h>
 #include <asm/processor-flags.h>
 #include <asm/special_insns.h>

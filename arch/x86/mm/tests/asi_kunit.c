@@ -1000,7 +1000,7 @@ static void a8_user_halves_are_the_mms(struct kunit *test)
 	need_mm(test);
 	for (i = 0; i < 100; i++) {
 		on_each_cpu(check_user_half, NULL, 1);
-		msleep(2);
+		usleep_range(2000, 3000);
 	}
 	KUNIT_EXPECT_GT(test, atomic_read(&halves_checked), 0);
 	KUNIT_EXPECT_EQ(test, atomic_read(&halves_differ), 0);

@@ -35,7 +35,7 @@
 
 static unsigned long slot_size = 1UL << 39;
 static unsigned int first_slot = 16, nr_slots = 32;
-static volatile bool stop;
+static bool stop;
 
 static unsigned long mapped, wrong, stayed, forked, failed;
 
@@ -65,25 +65,25 @@ static void go_to_cpu(unsigned int nr)
 }
 
 /* Map a page in a slot that nobody else is in, and use it. */
-static volatile uint64_t *map(unsigned int slot, uint64_t word)
+static uint64_t *map(unsigned int slot, uint64_t word)
 {
 	void *want = (void *)((first_slot + slot) * slot_size + PAGE);
-	volatile uint64_t *p;
+	uint64_t *p;
 
 	p = mmap(want, PAGE, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	if (p == MAP_FAILED)
 		return NULL;
-	*p = word;
+	__atomic_store_n(p, word, __ATOMIC_RELAXED);
 	return p;
 }
 
 /* What is unmapped is a signal. */
-static bool still_has(volatile uint64_t *p, uint64_t word)
+static bool still_has(uint64_t *p, uint64_t word)
 {
 	if (sigsetjmp(gone, 1))
 		return false;
-	return *p == word;
+	return __atomic_load_n(p, __ATOMIC_RELAXED) == word;
 }
 
 static void *come_and_go(void *arg)
@@ -93,11 +93,11 @@ static void *come_and_go(void *arg)
 	uint64_t word = id << 32;
 
 	go_to_cpu(id);
-	while (!stop) {
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
 		/* A slot for each thread, so that it is the only user. */
 		unsigned int slot = id + THREADS * (rand_r(&seed) %
 						    (nr_slots / THREADS));
-		volatile uint64_t *p = map(slot, ++word);
+		uint64_t *p = map(slot, ++word);
 
 		if (!p) {
 			__atomic_fetch_add(&failed, 1, __ATOMIC_RELAXED);
@@ -107,9 +107,9 @@ static void *come_and_go(void *arg)
 			go_to_cpu(rand_r(&seed));
 		if (rand_r(&seed) % 8 == 0)
 			sched_yield();
-		if (*p != word)
+		if (__atomic_load_n(p, __ATOMIC_RELAXED) != word)
 			__atomic_fetch_add(&wrong, 1, __ATOMIC_RELAXED);
-		munmap((void *)p, PAGE);
+		munmap(p, PAGE);
 		__atomic_fetch_add(&mapped, 1, __ATOMIC_RELAXED);
 		if (rand_r(&seed) % 16 == 0 && still_has(p, word))
 			__atomic_fetch_add(&stayed, 1, __ATOMIC_RELAXED);
@@ -125,12 +125,12 @@ static void *fork_and_exec(void *arg)
 	pid_t pid;
 
 	go_to_cpu(id);
-	while (!stop) {
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
 		pid = fork();
 		if (!pid) {
-			volatile uint64_t *p = map(nr_slots + id, id);
+			uint64_t *p = map(nr_slots + id, id);
 
-			if (!p || *p != id)
+			if (!p || __atomic_load_n(p, __ATOMIC_RELAXED) != id)
 				_exit(1);
 			if (id % 2)
 				_exit(0);
@@ -174,7 +174,7 @@ int main(int argc, char **argv)
 	}
 	for (seconds += now(); now() < seconds;)
 		usleep(100000);
-	stop = true;
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
 	for (i = 0; i < THREADS + 2; i++)
 		pthread_join(threads[i], NULL);
 
