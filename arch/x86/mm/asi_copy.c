@@ -272,9 +272,10 @@ bool asi_cpu_has_parked(unsigned int cpu)
 {
 	struct asi_window *w = per_cpu_ptr(&asi_window, cpu);
 
+	if (!asi_enabled())
+		return false;
 	/* Whoever asks waits for that CPU afterwards. */
-	return asi_enabled() &&
-	       data_race(w->used | w->leaf_used | w->nput | w->leaf_nput);
+	return data_race(w->used | w->leaf_used | w->nput | w->leaf_nput);
 }
 
 /**

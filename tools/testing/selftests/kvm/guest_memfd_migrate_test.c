@@ -294,7 +294,13 @@ static int compact(size_t nr, size_t *moved)
 	snprintf(path, sizeof(path), SM_NODES "node%d/compact", sm_to);
 	sm_write(path, "1");
 	gm_wait(&g);
-	now = gm_frames(nr);
+	/* A page that is moved meanwhile, in the background, may be missed. */
+	for (unsigned int i = 0; i < 10; i++) {
+		now = gm_frames(nr);
+		if (now.nr == nr)
+			break;
+		usleep(100000);
+	}
 	*moved = gm_frames_new(&was, &now);
 	if (now.nr != nr)
 		ret = sm_fail("%zu of %zu pages left", now.nr, nr);
