@@ -17,7 +17,7 @@ build() {
 
 counters() {
 	[ ! -e $stats ] || cat $stats
-	grep -e ephmap_ -e pgfault /proc/vmstat
+	grep pgfault /proc/vmstat
 	awk '/^cpu / { print "idle " $5 } /^ctxt|^processes/' /proc/stat
 }
 

@@ -40,7 +40,6 @@ run() {
 
 counters() {
 	[ ! -e $stats ] || cat $stats
-	grep ephmap_ /proc/vmstat
 	grep ctxt /proc/stat
 	# On all CPUs: flushes that another one asked for, by an IPI.
 	awk '$1 == "TLB:" { for (i = 2; $i ~ /^[0-9]+$/; i++) n += $i }
