@@ -260,6 +260,21 @@ void no_direct_map_describe(struct seq_buf *line)
 
 /* === The alias ============================================================ */
 
+/* Of NR_NO_DIRECT_MAP, those that are not in a block of VIS_SECRET. */
+static atomic_long_t pages_alone[MAX_NUMNODES];
+
+/* How many pages of a node have lost their alias alone. */
+unsigned long no_direct_map_nr_alone(int nid)
+{
+	return atomic_long_read(&pages_alone[nid]);
+}
+
+VISIBLE_IF_KUNIT void no_direct_map_count_alone(struct folio *folio, long nr)
+{
+	node_stat_mod_folio(folio, NR_NO_DIRECT_MAP, nr);
+	atomic_long_add(nr, &pages_alone[folio_nid(folio)]);
+}
+
 /**
  * folio_has_direct_map() - whether a folio has its direct-map alias
  * @folio: The folio, whose state the caller keeps from changing.
@@ -316,7 +331,7 @@ int folio_zap_direct_map(struct folio *folio)
 		return err;
 	}
 
-	inc_node_page_state(page, NR_NO_DIRECT_MAP);
+	no_direct_map_count_alone(folio, 1);
 	count_vm_event(DIRECT_MAP_ZAPS);
 	flush_tlb_kernel_range(start, start + PAGE_SIZE);
 	count_vm_event(DIRECT_MAP_ZAP_SHOOTDOWNS);
@@ -346,13 +361,14 @@ void folio_restore_direct_map(struct folio *folio)
 	struct page *page = folio_page(folio, 0);
 	int err = -EOPNOTSUPP;
 
-	dec_node_page_state(page, NR_NO_DIRECT_MAP);
 	if (folio_in_secret_block(folio)) {
+		dec_node_page_state(page, NR_NO_DIRECT_MAP);
 		/* A CPU's batch may hold it for long that has to add it yet. */
 		if (!folio_test_lru(folio))
 			ephmap_zero_folio(folio);
 		return;
 	}
+	no_direct_map_count_alone(folio, -1);
 	if (ephmap_available())
 		err = ephmap_zero_folio(folio);
 	/* Since it was zeroed, too. */

@@ -163,11 +163,11 @@ static __always_inline bool asi_memset_page(struct page *page, size_t offset,
 }
 
 /**
- * asi_memcpy_to_page() - the same for a copy to a page
- * @page: Where to.
- * @offset: Where in the page, in bytes.
+ * asi_memcpy_to_page() - the same for a copy to pages
+ * @page: The first page to copy to.
+ * @offset: Where in it, in bytes.
  * @from: Where from, in the kernel's memory.
- * @len: How much; it ends within the page.
+ * @len: How much, in bytes; it may end in a later page of the same folio.
  *
  * Context: Any.
  * Return: as asi_clear_pages().
@@ -179,11 +179,11 @@ static __always_inline bool asi_memcpy_to_page(struct page *page, size_t offset,
 }
 
 /**
- * asi_memcpy_from_page() - the same for a copy from a page
+ * asi_memcpy_from_page() - the same for a copy from pages
  * @to: Where to, in the kernel's memory.
- * @page: Where from.
- * @offset: Where in the page, in bytes.
- * @len: How much; it ends within the page.
+ * @page: The first page to copy from.
+ * @offset: Where in it, in bytes.
+ * @len: How much, in bytes; it may end in a later page of the same folio.
  *
  * Context: Any.
  * Return: as asi_clear_pages().

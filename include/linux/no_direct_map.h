@@ -127,6 +127,10 @@ void __no_direct_map_file_used(struct address_space *mapping);
 void no_direct_map_file_gone(struct address_space *mapping);
 unsigned long no_direct_map_nr_files(void);
 void no_direct_map_describe(struct seq_buf *line);
+unsigned long no_direct_map_nr_alone(int nid);
+#if IS_ENABLED(CONFIG_KUNIT)
+void no_direct_map_count_alone(struct folio *folio, long nr);
+#endif
 
 bool folio_has_direct_map(struct folio *folio);
 int folio_zap_direct_map(struct folio *folio);

@@ -9,6 +9,7 @@
  */
 #include <kunit/static_stub.h>
 #include <kunit/test.h>
+#include <linux/asi.h>
 #include <linux/cpu.h>
 #include <linux/delay.h>
 #include <linux/ephmap.h>
@@ -39,6 +40,7 @@
 #include <trace/events/ephmap.h>
 
 #include "../ephmap.h"
+#include "../internal.h"
 #include "ephmap_kunit.h"
 
 MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");
@@ -751,7 +753,7 @@ static void copy_and_zero_folios(struct kunit *test)
 static void count_again(struct folio *folio)
 {
 #ifdef CONFIG_NO_DIRECT_MAP
-	node_stat_mod_folio(folio, NR_NO_DIRECT_MAP, folio_nr_pages(folio));
+	no_direct_map_count_alone(folio, 1);
 #endif
 }
 
@@ -842,6 +844,14 @@ static void write_folio(struct kunit *test)
 }
 
 #ifdef CONFIG_X86_64
+/* Of what is mapped by single pages, at boot. With ASI it is not global. */
+static pteval_t direct_map_flags(void)
+{
+	pteval_t flags = pgprot_val(PAGE_KERNEL) & PTE_FLAGS_MASK;
+
+	return asi_enabled() ? flags & ~_PAGE_GLOBAL : flags;
+}
+
 /*
  * A restored alias is as it was: non-global, it would be cached for the PCID
  * that happened to be loaded, and a flush by INVLPG would miss it.
@@ -861,7 +871,7 @@ static void m9_restored_alias_is_global(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, pte_present(*pte));
 	KUNIT_EXPECT_TRUE(test, pte_write(*pte));
 	KUNIT_EXPECT_EQ(test, pte_flags(*pte) & _PAGE_GLOBAL,
-			pgprot_val(PAGE_KERNEL) & _PAGE_GLOBAL);
+			direct_map_flags() & _PAGE_GLOBAL);
 }
 
 static pteval_t alias_flags(unsigned long addr)
@@ -874,11 +884,11 @@ static pteval_t alias_flags(unsigned long addr)
 
 /*
  * Every flag is, by each pair of calls that removes an alias and gives it back.
- * PAGE_KERNEL is what it was at boot: the page may have been through this before.
+ * They are compared with those at boot: the page may have been through this before.
  */
 static void m9_restored_alias_is_as_before(struct kunit *test)
 {
-	const pteval_t boot = pgprot_val(PAGE_KERNEL) & PTE_FLAGS_MASK;
+	const pteval_t boot = direct_map_flags();
 	struct folio *folio = test_folio(test, 0);
 	unsigned long addr = (unsigned long)folio_address(folio);
 	pteval_t before, zapped;

@@ -377,22 +377,85 @@ static void b6_hidden_blocks_are_flushed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, readable, 0);
 }
 
+/* Large ones, up to @nr. */
+static unsigned int take_secrets(struct list_head *folios, unsigned int order,
+				 unsigned int nr)
+{
+	const gfp_t gfp = (GFP_HIGHUSER_MOVABLE & ~__GFP_RECLAIM) | __GFP_NOWARN;
+	const int nid = numa_node_id();
+	nodemask_t node = nodemask_of_node(nid);
+	struct folio *folio;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		folio = __folio_alloc_secret(gfp, order, nid, &node, false);
+		if (!folio)
+			break;
+		list_add(&folio->lru, folios);
+	}
+	return i;
+}
+
+static void put_secrets(struct list_head *folios)
+{
+	struct folio *folio, *next;
+
+	list_for_each_entry_safe(folio, next, folios, lru) {
+		list_del(&folio->lru);
+		folio_put(folio);
+		cond_resched();
+	}
+}
+
+#define NR_MANY	32	/* blocks */
+
+/* Those of a large file, once it is one: a flush each would be 32. */
+static void b6_one_flush_hides_many(struct kunit *test)
+{
+	unsigned long flushes, hidden;
+	unsigned int nr;
+	LIST_HEAD(folios);
+
+	if (global_zone_page_state(NR_FREE_PAGES_BLOCKS) <
+	    3 * NR_MANY * pageblock_nr_pages)
+		kunit_skip(test, "too little memory is free in one piece");
+	/* It is not more of what others wanted just now. */
+	fsleep(1100 * USEC_PER_MSEC);
+	flushes = event(DIRECT_MAP_ZAP_SHOOTDOWNS);
+	hidden = event(SECRET_BLOCK_HIDE);
+	nr = take_secrets(&folios, pageblock_order - 1, 2 * NR_MANY);
+	flushes = event(DIRECT_MAP_ZAP_SHOOTDOWNS) - flushes;
+	hidden = event(SECRET_BLOCK_HIDE) - hidden;
+	put_secrets(&folios);
+	KUNIT_EXPECT_EQ(test, nr, 2 * NR_MANY);
+	KUNIT_EXPECT_GE(test, hidden, NR_MANY);
+	KUNIT_EXPECT_LE(test, hidden, NR_MANY + NR_MANY / 8);
+	KUNIT_EXPECT_GT(test, flushes, 0);
+	KUNIT_EXPECT_LT(test, flushes, hidden);
+}
+
 /*
+ * Whoever wants little does not have others' memory hidden, and zeroed, as well.
  * Blocks that are used again cost nothing; but the worker may have given some
  * back in between.
  */
-static void b6_one_flush_hides_many(struct kunit *test)
+static void b6_little_hides_little(struct kunit *test)
 {
-	unsigned long flushes = event(DIRECT_MAP_ZAP_SHOOTDOWNS);
-	unsigned long hidden = event(SECRET_BLOCK_HIDE), shown;
-	struct secrets *s = secrets(test, MAX_FOLIOS);
+	unsigned long flushes, hidden, shown;
+	struct secrets *s;
 	unsigned int i;
 
+	/* It is not more of what others wanted just now. */
+	fsleep(1100 * USEC_PER_MSEC);
+	flushes = event(DIRECT_MAP_ZAP_SHOOTDOWNS);
+	hidden = event(SECRET_BLOCK_HIDE);
+	s = secrets(test, MAX_FOLIOS);
 	flushes = event(DIRECT_MAP_ZAP_SHOOTDOWNS) - flushes;
 	hidden = event(SECRET_BLOCK_HIDE) - hidden;
-	KUNIT_EXPECT_GT(test, hidden, 1);
+	KUNIT_EXPECT_GT(test, hidden, 0);
+	KUNIT_EXPECT_LE(test, hidden, MAX_FOLIOS / pageblock_nr_pages);
 	KUNIT_EXPECT_GT(test, flushes, 0);
-	KUNIT_EXPECT_LT(test, flushes, hidden);
+	KUNIT_EXPECT_LE(test, flushes, hidden);
 
 	/* So few that it takes less than the worker waits. */
 	for (i = 0; i < 8; i++) {
@@ -414,9 +477,12 @@ static void b6_one_flush_hides_many(struct kunit *test)
 /* Pages of a block that are not mapped as they were at boot. */
 static unsigned int nr_mapped_otherwise(struct block *block)
 {
-	const pgprot_t prot = block->large ? PAGE_KERNEL_LARGE : PAGE_KERNEL;
+	pgprot_t prot = block->large ? PAGE_KERNEL_LARGE : PAGE_KERNEL;
 	unsigned int i, level, nr = 0;
 
+	/* With ASI the direct map is not global. */
+	if (asi_enabled())
+		pgprot_val(prot) &= ~_PAGE_GLOBAL;
 	for (i = 0; i < pageblock_nr_pages; i++) {
 		void *addr = pfn_to_kaddr(block->pfn + i);
 		pte_t *pte = lookup_address((unsigned long)addr, &level);
@@ -450,6 +516,61 @@ static void b12_blocks_come_back(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, different, 0);
 	KUNIT_EXPECT_EQ(test, event(DIRECT_MAP_LEVEL2_SPLIT), splits);
+}
+
+#define NR_ALONE	512
+
+static void restore_alone(void *data)
+{
+	struct folio **alone = data;
+	unsigned int i;
+
+	for (i = 0; i < NR_ALONE && alone[i]; i++) {
+		folio_restore_direct_map(alone[i]);
+		folio_put(alone[i]);
+	}
+}
+
+/*
+ * Pages that have lost their alias alone are in no block. The worker has to see
+ * that others are on a PCP list, and keep their blocks from being free.
+ */
+static void b12_pages_alone_do_not_count(struct kunit *test)
+{
+	unsigned long blocks = nr_secret_blocks();
+	struct folio *folio, **alone;
+	struct secrets *s;
+	unsigned int i;
+
+	alone = kunit_kcalloc(test, NR_ALONE, sizeof(*alone), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, alone);
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action(test, restore_alone, alone));
+	for (i = 0; i < NR_ALONE; i++) {
+		folio = folio_alloc(GFP_USER, 0);
+		KUNIT_ASSERT_NOT_NULL(test, folio);
+		if (folio_zap_direct_map(folio)) {
+			folio_put(folio);
+			KUNIT_FAIL_AND_ABORT(test, "no page table");
+		}
+		alone[i] = folio;
+	}
+	s = secrets(test, MAX_FOLIOS);
+	KUNIT_EXPECT_GT(test, nr_secret_blocks(), blocks + 1);
+	/* One page of each block stays, for all else to be free. */
+	for (i = 0; i < MAX_FOLIOS; i++) {
+		if (i % pageblock_nr_pages == 7)
+			continue;
+		folio_put(s->folios[i]);
+		s->folios[i] = NULL;
+	}
+	drain_all_pages(page_zone(folio_page(s->folios[7], 0)));
+	/* So few that they stay on the PCP list. */
+	put_all(s);
+
+	/* It keeps one block where there is much memory. */
+	for (i = 0; i < 600 && nr_secret_blocks() > blocks + 1; i++)
+		fsleep(10 * USEC_PER_MSEC);
+	KUNIT_EXPECT_LE(test, nr_secret_blocks(), blocks + 1);
 }
 
 /* === B3, B13: free pages are zero ========================================= */
@@ -589,6 +710,34 @@ static void b13_last_put_with_interrupts_off(struct kunit *test)
 	b13_last_put(test, put_with_interrupts_off);
 }
 
+/*
+ * As in an NMI, or with any lock held: nothing is zeroed, nor waited for. Then the
+ * worker is told, also if nothing else is freed.
+ */
+static void b13_last_put_without_locks(struct kunit *test)
+{
+	struct secrets *s = secrets(test, 600);
+	unsigned long sessions;
+	unsigned int i;
+
+	fill(test, s);
+	/* On this CPU nobody else has a session meanwhile. */
+	preempt_disable();
+	sessions = __this_cpu_read(vm_event_states.event[EPHMAP_SESSIONS]);
+	for (i = 1; i < 600; i += 2)
+		free_pages_nolock(folio_page(s->folios[i], 0), 0);
+	sessions = __this_cpu_read(vm_event_states.event[EPHMAP_SESSIONS]) -
+		   sessions;
+	preempt_enable();
+	for (i = 1; i < 600; i += 2)
+		s->folios[i] = NULL;
+	KUNIT_EXPECT_EQ(test, sessions, 0);
+	for (i = 0; i < 500 && nr_dirty(test, s); i++)
+		fsleep(10 * USEC_PER_MSEC);
+	KUNIT_EXPECT_EQ(test, nr_dirty(test, s), 0);
+	allocate(test, s, 600);
+}
+
 /* === B8: what is left to the kernel ======================================= */
 
 static unsigned int nr_zones_drained(int nid)
@@ -615,28 +764,83 @@ static unsigned int nr_zones_drained(int nid)
 /* Secrets take all of a node that they can have. */
 static void b8_the_kernel_keeps_its_reserve(struct kunit *test)
 {
-	const gfp_t gfp = (GFP_HIGHUSER_MOVABLE & ~__GFP_RECLAIM) | __GFP_NOWARN;
 	unsigned long before = nr_secret_blocks(), blocks;
-	const unsigned int order = pageblock_order - 1;
-	const int nid = numa_node_id();
-	nodemask_t node = nodemask_of_node(nid);
-	struct folio *folio, *next;
 	unsigned int drained;
 	LIST_HEAD(folios);
 
-	while ((folio = __folio_alloc_secret(gfp, order, nid, &node, false)))
-		list_add(&folio->lru, &folios);
+	take_secrets(&folios, pageblock_order - 1, UINT_MAX);
 	blocks = nr_secret_blocks();
-	drained = nr_zones_drained(nid);
+	drained = nr_zones_drained(numa_node_id());
 	/* Only now is there memory for what KUnit says. */
-	list_for_each_entry_safe(folio, next, &folios, lru) {
-		list_del(&folio->lru);
-		folio_put(folio);
-		cond_resched();
-	}
+	put_secrets(&folios);
 	KUNIT_EXPECT_GT(test, blocks, before);
 	KUNIT_EXPECT_EQ(test, drained, 0);
 	KUNIT_EXPECT_TRUE(test, blocks_come_back(before));
+}
+
+#define NR_ATOMIC	256
+
+static unsigned long take_pages(struct list_head *pages, gfp_t gfp,
+				unsigned long max)
+{
+	struct page *page;
+	unsigned long nr;
+
+	for (nr = 0; nr < max; nr++) {
+		page = alloc_page(gfp | __GFP_NOWARN);
+		if (!page)
+			break;
+		list_add(&page->lru, pages);
+		if (gfpflags_allow_blocking(gfp))
+			cond_resched();
+	}
+	return nr;
+}
+
+/* Every @step-th. */
+static void free_pages_of(struct list_head *pages, unsigned int step)
+{
+	struct page *page, *next;
+	unsigned long i = 0;
+
+	list_for_each_entry_safe(page, next, pages, lru) {
+		if (++i % step)
+			continue;
+		list_del(&page->lru);
+		__free_page(page);
+		cond_resched();
+	}
+}
+
+/*
+ * The kernel takes all that it can have, while much is free that it cannot have.
+ * Then somebody needs memory who cannot wait.
+ */
+static void b8_kernel_eats_its_fill(struct kunit *test)
+{
+	const unsigned long max = totalram_pages();
+	unsigned long movable, kernel, atomic;
+	LIST_HEAD(movable_pages);
+	LIST_HEAD(pages);
+
+	/* Not on an LRU list: it does not move, and is not reclaimed. */
+	movable = take_pages(&movable_pages,
+			     GFP_HIGHUSER_MOVABLE & ~__GFP_DIRECT_RECLAIM,
+			     global_zone_page_state(NR_FREE_PAGES) / 3);
+	free_pages_of(&movable_pages, 2);
+
+	kernel = take_pages(&pages, GFP_KERNEL | __GFP_NORETRY, max);
+	atomic = take_pages(&pages, GFP_ATOMIC, NR_ATOMIC);
+
+	/* Only now is there memory for what KUnit says. */
+	free_pages_of(&pages, 1);
+	free_pages_of(&movable_pages, 1);
+	kunit_info(test, "%lu movable, %lu kernel, %lu atomic pages", movable,
+		   kernel, atomic);
+	KUNIT_EXPECT_GT(test, movable, 0);
+	KUNIT_EXPECT_GT(test, kernel, 0);
+	KUNIT_EXPECT_LT(test, kernel, max);
+	KUNIT_EXPECT_EQ(test, atomic, NR_ATOMIC);
 }
 
 /* === B5, B9, B10: isolation =============================================== */
@@ -789,6 +993,58 @@ static void b10_isolated_block_stays_secret(struct kunit *test)
 	allocate(test, s, 600);
 }
 
+/* === M20: poisoned pages =================================================== */
+
+#ifdef CONFIG_MEMORY_FAILURE
+static void unpoison(void *data)
+{
+	ClearPageHWPoison((struct page *)data);
+}
+
+/* As offlining does it, with a page in the block that is only said to be poisoned. */
+static void m20_poisoned_block_stays_hidden(struct kunit *test)
+{
+	unsigned long pfn, mapped, shown;
+	struct page *block, *page;
+	struct folio *keep;
+	struct secrets *s;
+
+	if (page_poisoning_enabled_static())
+		kunit_skip(test, "free memory that is hidden has no poison");
+	s = whole_block(test, &pfn);
+	block = pfn_to_page(pfn);
+	page = pfn_to_page(pfn + 7);
+	keep = page_folio(page);
+	isolate(block, true);
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action(test, unisolate, block));
+	put_block(s, pfn, keep);
+	drain_all_pages(page_zone(page));
+	SetPageHWPoison(page);
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action(test, unpoison, page));
+
+	shown = event(SECRET_BLOCK_SHOW);
+	KUNIT_EXPECT_EQ(test, -EBUSY,
+			secret_blocks_show_isolated(pfn + 100,
+						    pfn + 100 + NR_CONTIG,
+						    false));
+	KUNIT_EXPECT_EQ(test, visibility(pfn), VIS_SECRET);
+	KUNIT_EXPECT_EQ(test, nr_mapped(pfn), 0);
+	KUNIT_EXPECT_EQ(test, 0,
+			secret_blocks_show_isolated(pfn,
+						    pfn + pageblock_nr_pages,
+						    true));
+	mapped = nr_mapped(pfn);
+	KUNIT_EXPECT_EQ(test, mapped, 0);
+	KUNIT_EXPECT_EQ(test, event(SECRET_BLOCK_SHOW), shown);
+
+	/* It does not go offline here: the page is still the test's to put. */
+	if (!mapped)
+		direct_map_restore_block(pfn);
+	kunit_release_action(test, unpoison, page);
+	kunit_release_action(test, unisolate, block);
+}
+#endif
+
 /* === Suite ================================================================ */
 
 static int secret_blocks_test_init(struct kunit *test)
@@ -814,13 +1070,20 @@ static struct kunit_case secret_blocks_cases[] = {
 	KUNIT_CASE(b5_block_in_use_stays_secret),
 	KUNIT_CASE(b6_hidden_blocks_are_flushed),
 	KUNIT_CASE(b6_one_flush_hides_many),
+	KUNIT_CASE_SLOW(b6_little_hides_little),
 	KUNIT_CASE_SLOW(b8_the_kernel_keeps_its_reserve),
+	KUNIT_CASE_SLOW(b8_kernel_eats_its_fill),
 	KUNIT_CASE(b9_contig_memory_is_mapped),
 	KUNIT_CASE(b10_isolated_block_stays_secret),
 	KUNIT_CASE(b12_blocks_come_back),
+	KUNIT_CASE_SLOW(b12_pages_alone_do_not_count),
 	KUNIT_CASE(b13_last_put_in_hard_interrupt),
 	KUNIT_CASE(b13_last_put_in_softirq),
 	KUNIT_CASE(b13_last_put_with_interrupts_off),
+	KUNIT_CASE(b13_last_put_without_locks),
+#ifdef CONFIG_MEMORY_FAILURE
+	KUNIT_CASE(m20_poisoned_block_stays_hidden),
+#endif
 	{}
 };
 

@@ -66,6 +66,7 @@
 #include <asm/trap_pf.h>
 
 #include "asi_window.h"
+#include "mm_internal.h"
 
 #define CREATE_TRACE_POINTS
 #include <asm/trace/asi.h>
@@ -185,7 +186,7 @@ void __init asi_check_boottime(void)
 		pr_warn("without page-table isolation user mode can read all memory that is mapped\n");
 
 	/*
-	 * The kernel's translations are not global. When one is flushed, other
+	 * The direct map's translations are not global. When one is flushed, other
 	 * PCIDs are marked to be flushed when they are used next, and those
 	 * that INVLPGB takes care of are not among them.
 	 */
@@ -193,12 +194,6 @@ void __init asi_check_boottime(void)
 }
 
 /* === The restricted direct map ============================================ */
-
-static __always_inline bool asi_in_direct_map(unsigned long addr)
-{
-	return addr >= PAGE_OFFSET &&
-	       addr - PAGE_OFFSET <= DIRECT_MAP_PHYSMEM_END;
-}
 
 static pmd_t *asi_walk(pgd_t *pgd, unsigned long addr)
 {
@@ -1296,6 +1291,8 @@ static int asi_mapping_kind(struct address_space *mapping)
 	/* A filesystem's own, or what the kernel shares with users (AIO). */
 	if (mapping->host && IS_PRIVATE(mapping->host))
 		return -1;
+	if (test_bit(AS_KERNEL_FILE, &mapping->flags))
+		return -1;
 	/* Names are metadata. */
 	if (mapping->host && (S_ISDIR(mapping->host->i_mode) ||
 			      S_ISLNK(mapping->host->i_mode)))
@@ -1442,15 +1439,57 @@ void asi_audit_range(struct asi_audit *audit, unsigned long start,
 	put_online_mems();
 }
 
-static void asi_audit_root(struct asi_audit *audit, pgd_t *root)
+/* With 5 levels the window's top-level entry is that of others, too. */
+static void asi_audit_window_entry(struct asi_audit *audit, pgd_t entry)
+{
+	pgd_t init = asi_kernel_entry(pgd_index(ASI_WINDOW_BASE));
+	p4d_t *p4d, *init_p4d;
+	unsigned int i;
+
+	audit->wrong += !pgd_present(entry);
+	if (!pgtable_l5_enabled() || !pgd_present(entry))
+		return;
+	p4d = (p4d_t *)pgd_page_vaddr(entry);
+	init_p4d = (p4d_t *)pgd_page_vaddr(init);
+	for (i = 0; i < PTRS_PER_P4D; i++) {
+		bool same = !((p4d_val(p4d[i]) ^ p4d_val(init_p4d[i])) &
+			      ~(p4dval_t)(_PAGE_ACCESSED | _PAGE_DIRTY));
+
+		/* init_mm has the ephmap's tables, or none, at these addresses. */
+		audit->wrong += same == (i == p4d_index(ASI_WINDOW_BASE));
+	}
+}
+
+static void asi_audit_root(struct asi_audit *audit, pgd_t *root, bool guest)
 {
 	unsigned int slot;
 
 	audit->pgds++;
 	for (slot = KERNEL_PGD_BOUNDARY; slot < PTRS_PER_PGD; slot++) {
-		if (slot != pgd_index(EPHMAP_BASE_ADDR))
+		if (slot == pgd_index(ASI_WINDOW_BASE) && !guest)
+			asi_audit_window_entry(audit, root[slot]);
+		else
 			audit->wrong += pgd_val(root[slot]) !=
 					pgd_val(asi_kernel_entry(slot));
+	}
+}
+
+/* The caller holds pgd_lock, and memory stays online. */
+void asi_audit_roots(struct asi_audit *audit)
+{
+	unsigned int cpu, slot;
+
+	for_each_possible_cpu(cpu) {
+		struct asi_cpu *asi = per_cpu_ptr(&asi_cpu, cpu);
+
+		if (!asi->pgds)
+			continue;
+		for (slot = 0; slot < ASI_NR_SLOTS; slot++)
+			asi_audit_root(audit, asi_root(asi, slot),
+				       slot == ASI_GUEST_SLOT);
+		for (slot = 0; slot < KERNEL_PGD_BOUNDARY; slot++)
+			audit->wrong +=
+				pgd_val(asi_root(asi, ASI_GUEST_SLOT)[slot]) != 0;
 	}
 }
 
@@ -1463,22 +1502,9 @@ static void asi_audit_root(struct asi_audit *audit, pgd_t *root)
  */
 void asi_audit_pgds(struct asi_audit *audit)
 {
-	unsigned int cpu, slot;
-
 	get_online_mems();
-	spin_lock(&pgd_lock);
-	for_each_possible_cpu(cpu) {
-		struct asi_cpu *asi = per_cpu_ptr(&asi_cpu, cpu);
-
-		if (!asi->pgds)
-			continue;
-		for (slot = 0; slot < ASI_NR_SLOTS; slot++)
-			asi_audit_root(audit, asi_root(asi, slot));
-		for (slot = 0; slot < KERNEL_PGD_BOUNDARY; slot++)
-			audit->wrong +=
-				pgd_val(asi_root(asi, ASI_GUEST_SLOT)[slot]) != 0;
-	}
-	spin_unlock(&pgd_lock);
+	scoped_guard(spinlock, &pgd_lock)
+		asi_audit_roots(audit);
 	put_online_mems();
 }
 
@@ -1537,7 +1563,7 @@ static const struct mm_walk_ops asi_audit_ops = {
  * @audit: Where to add the counts.
  *
  * What the kernel maps of a user's pages, by vmap() and by the fixmap, is mapped
- * in all address spaces until it is unmapped again.
+ * in all address spaces until it is unmapped again, and in TLBs until vmalloc flushes.
  *
  * Context: May sleep.
  */

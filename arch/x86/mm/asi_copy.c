@@ -46,6 +46,7 @@
 #include <asm/tlbflush.h>
 
 #include "asi_window.h"
+#include "mm_internal.h"
 
 DEFINE_PER_CPU_ALIGNED(struct asi_window, asi_window);
 
@@ -638,8 +639,7 @@ static __always_inline void asi_once_end(struct asi_once *once)
 /* Whether the restricted direct map has no page at @addr. */
 static bool asi_address_is_absent(unsigned long addr)
 {
-	return addr >= PAGE_OFFSET &&
-	       addr - PAGE_OFFSET <= DIRECT_MAP_PHYSMEM_END &&
+	return asi_in_direct_map(addr) &&
 	       asi_pfn_is_absent(PHYS_PFN(__pa(addr)));
 }
 
@@ -903,7 +903,8 @@ bool __asi_memset_page(struct page *page, size_t offset, int byte, size_t len)
 		unsigned long pfn = page_to_pfn(page);
 
 		/* What is done already is done again: it is the same. */
-		if (!asi_pfn_is_absent(pfn) || !asi_once_begin(&once))
+		if (!asi_pfn_is_absent(pfn) || PageHWPoison(page) ||
+		    !asi_once_begin(&once))
 			return false;
 		asi_rep_stos(asi_once_map(&once, pfn, 1, true) + offset, byte, n);
 		asi_once_end(&once);
@@ -915,33 +916,55 @@ bool __asi_memset_page(struct page *page, size_t offset, int byte, size_t len)
 }
 EXPORT_SYMBOL(__asi_memset_page);
 
+/*
+ * One page of a copy between @page and the kernel's memory, which is there in the
+ * restricted address space as well.
+ */
+static __always_inline bool asi_memcpy_once(struct page *page, size_t offset,
+					    void *buf, size_t len, bool to)
+{
+	struct asi_once once;
+	void *addr;
+
+	if (!asi_pfn_is_absent(page_to_pfn(page)) || PageHWPoison(page) ||
+	    asi_range_is_absent(buf, len) || !asi_once_begin(&once))
+		return false;
+	addr = asi_once_map(&once, page_to_pfn(page), 1, to) + offset;
+	len = to ? asi_rep_movs(addr, buf, len) : asi_rep_movs(buf, addr, len);
+	asi_once_end(&once);
+	return !len;
+}
+
+/* What is done when a later page cannot be is done again: it is the same. */
+static __always_inline bool asi_memcpy_pages(struct page *page, size_t offset,
+					     void *buf, size_t len, bool to)
+{
+	page += offset / PAGE_SIZE;
+	offset %= PAGE_SIZE;
+	while (len) {
+		size_t n = min(len, PAGE_SIZE - offset);
+
+		if (!asi_memcpy_once(page, offset, buf, n, to))
+			return false;
+		buf += n;
+		len -= n;
+		offset = 0;
+		page++;
+	}
+	return true;
+}
+
 bool __asi_memcpy_to_page(struct page *page, size_t offset, const void *from,
 			  size_t len)
 {
-	struct asi_once once;
-
-	if (!asi_pfn_is_absent(page_to_pfn(page)) || PageHWPoison(page) ||
-	    asi_range_is_absent(from, len) || !asi_once_begin(&once))
-		return false;
-	len = asi_rep_movs(asi_once_map(&once, page_to_pfn(page), 1, true) +
-			   offset, from, len);
-	asi_once_end(&once);
-	return !len;
+	return asi_memcpy_pages(page, offset, (void *)from, len, true);
 }
 EXPORT_SYMBOL(__asi_memcpy_to_page);
 
 bool __asi_memcpy_from_page(void *to, struct page *page, size_t offset,
 			    size_t len)
 {
-	struct asi_once once;
-
-	if (!asi_pfn_is_absent(page_to_pfn(page)) || PageHWPoison(page) ||
-	    asi_range_is_absent(to, len) || !asi_once_begin(&once))
-		return false;
-	len = asi_rep_movs(to, asi_once_map(&once, page_to_pfn(page), 1, false) +
-			   offset, len);
-	asi_once_end(&once);
-	return !len;
+	return asi_memcpy_pages(page, offset, to, len, false);
 }
 EXPORT_SYMBOL(__asi_memcpy_from_page);
 

@@ -14,6 +14,7 @@
 
 #include <asm/ephmap.h>
 
+struct asi_audit;
 struct folio;
 
 /*
@@ -114,5 +115,6 @@ static inline void *asi_tables(unsigned int cpu, unsigned int order)
 int asi_window_prepare(unsigned int cpu, pgd_t *entry);
 int asi_window_dead(unsigned int cpu);
 void asi_window_leave(struct asi_window *w);
+void asi_audit_roots(struct asi_audit *audit);
 
 #endif /* _X86_MM_ASI_WINDOW_H */

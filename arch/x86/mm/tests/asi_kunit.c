@@ -12,6 +12,7 @@
 #include <linux/file.h>
 #include <linux/kdebug.h>
 #include <linux/kthread.h>
+#include <linux/memory_hotplug.h>
 #include <linux/mman.h>
 #include <linux/mm.h>
 #include <linux/pgalloc.h>
@@ -29,6 +30,8 @@
 #include <asm/sections.h>
 #include <asm/suspend.h>
 #include <asm/tlbflush.h>
+
+#include "../asi_window.h"
 
 #define BLOCK_ORDER	PMD_ORDER
 #define BLOCK_PAGES	PTRS_PER_PTE
@@ -1037,15 +1040,89 @@ static void all_kernel_halves(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, audit.wrong, 0);
 }
 
-/* A global translation would outlive the switch of address spaces. */
+/* With 5 levels the window's top-level entry names a table that others use, too. */
+static void audit_looks_beside_the_window(struct kunit *test)
+{
+	unsigned int slot = pgd_index(EPHMAP_BASE_ADDR), i;
+	struct asi_audit audit = {};
+	p4d_t *p4d, was;
+
+	if (!pgtable_l5_enabled())
+		kunit_skip(test, "needs 5-level page tables");
+	p4d = (p4d_t *)pgd_page_vaddr(restricted_pgd(0)[slot]);
+	for (i = 0; !p4d_none(p4d[i]) || i == p4d_index(EPHMAP_BASE_ADDR); i++)
+		KUNIT_ASSERT_LT(test, i, PTRS_PER_P4D - 1);
+	was = p4d[i];
+	get_online_mems();
+	scoped_guard(spinlock, &pgd_lock) {
+		/* Not present, so that no CPU minds. */
+		WRITE_ONCE(p4d[i], __p4d(PAGE_SIZE));
+		asi_audit_roots(&audit);
+		WRITE_ONCE(p4d[i], was);
+	}
+	put_online_mems();
+	/* In each of the CPU's roots but the guests'. */
+	KUNIT_EXPECT_EQ(test, audit.wrong, ASI_NR_SLOTS - 1);
+}
+
+/*
+ * Global translations of init_mm's direct map: a CPU that has cached one has it in
+ * address spaces that lack it, too.
+ */
+static unsigned long nr_global(void)
+{
+	unsigned long addr, pfn, step, nr = 0;
+	unsigned int level;
+	pte_t *pte;
+
+	get_online_mems();
+	for (pfn = 0; pfn < max_pfn; pfn += step) {
+		step = 1;
+		addr = (unsigned long)__va(PFN_PHYS(pfn));
+		/* Against CPA, which frees page tables. */
+		scoped_guard(spinlock, &pgd_lock) {
+			pte = lookup_address(addr, &level);
+			if (!pte || level != PG_LEVEL_4K)
+				step = BLOCK_PAGES - pfn % BLOCK_PAGES;
+			nr += pte && (pte_flags(*pte) & _PAGE_PRESENT) &&
+			      (pte_flags(*pte) & _PAGE_GLOBAL);
+		}
+		cond_resched();
+	}
+	put_online_mems();
+	return nr;
+}
+
+/*
+ * I13: A global translation would outlive the change of address spaces, also of
+ * what is restored or changed. What all address spaces have is global.
+ */
 static void no_global_mappings(struct kunit *test)
 {
 	struct block *block = test_block(test);
-	pmd_t pmd = restricted(block);
+	unsigned long addr = block->addr;
+	unsigned int level;
+	pte_t *pte;
 
-	KUNIT_EXPECT_FALSE(test, pmd_leaf(pmd) &&
-			   (pmd_flags(pmd) & _PAGE_GLOBAL));
-	KUNIT_EXPECT_FALSE(test, pgprot_val(PAGE_KERNEL) & _PAGE_GLOBAL);
+	KUNIT_ASSERT_EQ(test, set_memory_ro(addr, 1), 0);
+	KUNIT_ASSERT_EQ(test, set_memory_rw(addr, 1), 0);
+	KUNIT_ASSERT_EQ(test, set_direct_map_invalid_noflush(block->page), 0);
+	KUNIT_ASSERT_EQ(test, set_direct_map_default_noflush(block->page), 0);
+	flush_tlb_kernel_range(addr, addr + PAGE_SIZE);
+	KUNIT_ASSERT_EQ(test, set_memory_np(addr + PAGE_SIZE, 1), 0);
+	KUNIT_ASSERT_EQ(test, set_memory_p(addr + PAGE_SIZE, 1), 0);
+	pte = lookup_address(addr, &level);
+	KUNIT_ASSERT_NOT_NULL(test, pte);
+	KUNIT_EXPECT_FALSE(test, pte_flags(*pte) & _PAGE_GLOBAL);
+
+	KUNIT_EXPECT_EQ(test, nr_global(), 0);
+
+	if (boot_cpu_has(X86_FEATURE_PGE))
+		KUNIT_EXPECT_TRUE(test, pgprot_val(PAGE_KERNEL) & _PAGE_GLOBAL);
+	pte = lookup_address((unsigned long)current->stack, &level);
+	KUNIT_ASSERT_NOT_NULL(test, pte);
+	if (is_vmalloc_addr(current->stack) && boot_cpu_has(X86_FEATURE_PGE))
+		KUNIT_EXPECT_TRUE(test, pte_flags(*pte) & _PAGE_GLOBAL);
 }
 
 /* === The audit ============================================================ */
@@ -1651,12 +1728,13 @@ static void a7_ephmap_leaves(struct kunit *test)
 }
 
 /*
- * A kernel address gets another page while its translations are cached in both
- * address spaces: after a flush in the one (@in_restricted), neither has the old
- * one. No emulator has TLBs with PCIDs, so that how it was flushed is counted.
+ * An address that is not global gets another page while its translations are
+ * cached in both address spaces: after a flush in the one (@in_restricted), neither
+ * has the old one. Where TLBs have no PCIDs how it was flushed is counted.
  */
 static void flush_reaches_both(struct kunit *test, bool in_restricted, bool all)
 {
+	const pgprot_t prot = __pgprot(pgprot_val(PAGE_KERNEL) & ~_PAGE_GLOBAL);
 	struct page *pages[2];
 	bool late = all || !cpu_feature_enabled(X86_FEATURE_INVPCID);
 	unsigned long *addr, first[2], then[2], flushes;
@@ -1674,7 +1752,7 @@ static void flush_reaches_both(struct kunit *test, bool in_restricted, bool all)
 							  pages[i]));
 		*(unsigned long *)page_address(pages[i]) = PATTERN + i;
 	}
-	addr = vmap(pages, 1, VM_MAP, PAGE_KERNEL);
+	addr = vmap(pages, 1, VM_MAP, prot);
 	KUNIT_ASSERT_NOT_NULL(test, addr);
 	pte = virt_to_kpte((unsigned long)addr);
 	scoped_guard(irqsave) {
@@ -1684,12 +1762,12 @@ static void flush_reaches_both(struct kunit *test, bool in_restricted, bool all)
 		first[1] = READ_ONCE(*addr);
 		if (!in_restricted)
 			asi_exit();
-		set_pte(pte, mk_pte(pages[1], PAGE_KERNEL));
+		set_pte(pte, mk_pte(pages[1], prot));
 		flushes = this_cpu_read(*counter);
 		if (all)
 			flush_tlb_local();
 		else
-			flush_tlb_one_kernel((unsigned long)addr);
+			flush_tlb_one_user((unsigned long)addr);
 		then[in_restricted] = READ_ONCE(*addr);
 		if (in_restricted)
 			asi_exit();
@@ -1698,7 +1776,7 @@ static void flush_reaches_both(struct kunit *test, bool in_restricted, bool all)
 		then[!in_restricted] = READ_ONCE(*addr);
 		flushes = this_cpu_read(*counter) - flushes;
 		asi_exit();
-		set_pte(pte, mk_pte(pages[0], PAGE_KERNEL));
+		set_pte(pte, mk_pte(pages[0], prot));
 	}
 	vunmap(addr);
 	for (i = 0; i < 2; i++) {
@@ -1726,6 +1804,24 @@ static void a7_flush_all_in_restricted(struct kunit *test)
 static void a7_flush_all_outside(struct kunit *test)
 {
 	flush_reaches_both(test, false, true);
+}
+
+/* Of a page of the direct map all PCIDs may have translations of their own. */
+static void a7_flush_of_the_direct_map(struct kunit *test)
+{
+	bool elsewhere, direct;
+
+	scoped_guard(irqsave) {
+		this_cpu_write(cpu_tlbstate.invalidate_other, false);
+		flush_tlb_one_kernel(VMALLOC_START);
+		elsewhere = this_cpu_read(cpu_tlbstate.invalidate_other);
+		flush_tlb_one_kernel(PAGE_OFFSET);
+		direct = this_cpu_read(cpu_tlbstate.invalidate_other);
+		/* What it may have been. */
+		this_cpu_write(cpu_tlbstate.invalidate_other, true);
+	}
+	KUNIT_EXPECT_FALSE(test, elsewhere);
+	KUNIT_EXPECT_TRUE(test, direct);
 }
 
 /* === A9: the class for guests ============================================= */
@@ -1907,7 +2003,7 @@ static void a9_flush(struct kunit *test)
 		asi_enter_guest();
 		asi_enter();
 		kernel = this_cpu_read(asi_cpu.nr.late);
-		flush_tlb_one_kernel(VMALLOC_START);
+		flush_tlb_one_kernel(PAGE_OFFSET);
 		asi_enter_guest();
 		kernel = this_cpu_read(asi_cpu.nr.late) - kernel;
 		asi_enter();
@@ -2182,6 +2278,7 @@ static struct kunit_case asi_cases[] = {
 	KUNIT_CASE_SLOW(a8_user_halves_are_the_mms),
 	KUNIT_CASE(kernel_half),
 	KUNIT_CASE(all_kernel_halves),
+	KUNIT_CASE(audit_looks_beside_the_window),
 	KUNIT_CASE(no_global_mappings),
 	KUNIT_CASE(audit_finds_user_data),
 	KUNIT_CASE(a2_enter_and_exit),
@@ -2203,6 +2300,7 @@ static struct kunit_case asi_cases[] = {
 	KUNIT_CASE(a7_flush_outside),
 	KUNIT_CASE(a7_flush_all_in_restricted),
 	KUNIT_CASE(a7_flush_all_outside),
+	KUNIT_CASE(a7_flush_of_the_direct_map),
 	KUNIT_CASE(a9_no_user_half),
 	KUNIT_CASE(a9_user_address_widens),
 	KUNIT_CASE(a9_user_data_exits),

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * KUnit suite of the window that each CPU has in its restricted page tables. The
- * numbers W1 to W11 are those of the invariants in Documentation/arch/x86/asi.rst.
+ * numbers W1 to W11 are those of the invariants in Documentation/arch/x86/asi.rst,
+ * as are I2 and A7, of the page tables themselves.
  * What is checked is checked on the real page tables and references, on what an
  * access finds, and on the CPU's counters.
  */
 #include <kunit/test.h>
 #include <linux/asi_copy.h>
+#include <linux/asi_park.h>
 #include <linux/cpumask.h>
 #include <linux/delay.h>
 #include <linux/file.h>
@@ -189,12 +191,11 @@ static unsigned int mapped_from(unsigned int first)
 	return nr;
 }
 
-/* Whether there is nothing at an address of the window, in the TLB either. */
-static bool faults(unsigned int slot)
+/* Whether there is nothing at an address of the window, for who comes as he is. */
+static bool misses(unsigned int slot)
 {
 	unsigned long word;
 
-	enter();
 	pagefault_disable();
 	/* copy_from_kernel_nofault() refuses such addresses. */
 	__get_kernel_nofault(&word, (void *)ASI_WINDOW_BASE + slot * PAGE_SIZE,
@@ -204,6 +205,13 @@ static bool faults(unsigned int slot)
 fault:
 	pagefault_enable();
 	return true;
+}
+
+/* The same in the restricted address space, in the TLB either. */
+static bool faults(unsigned int slot)
+{
+	enter();
+	return misses(slot);
 }
 
 #define TRIES 50
@@ -222,6 +230,68 @@ static void quiet_end(void)
 }
 
 DEFINE_LOCK_GUARD_0(quiet, quiet_begin(), quiet_end())
+
+/* === The page tables themselves =========================================== */
+
+/* This CPU's top-level entry for an address of the mm that is loaded. */
+static pgd_t user_entry(unsigned long addr)
+{
+	unsigned int slot;
+
+	guard(preempt)();
+	slot = cpu_feature_enabled(X86_FEATURE_PCID) ?
+		       this_cpu_read(cpu_tlbstate.loaded_mm_asid) :
+		       this_cpu_read(asi_cpu.slot);
+	return READ_ONCE(root(smp_processor_id(), slot)[pgd_index(addr)]);
+}
+
+/* I2: what munmap() frees is in no PGD that is loaded. */
+static void i2_munmap_is_followed(struct kunit *test)
+{
+	unsigned long addr = ALIGN_DOWN(TASK_SIZE_MAX / 2, PGDIR_SIZE), word = 1;
+	pgd_t mapped, copied, unmapped, left;
+	unsigned long at;
+	int err = 0;
+
+	if (kunit_attach_mm())
+		kunit_skip(test, "no user mm");
+	migrate_disable();
+	at = vm_mmap(NULL, addr, PAGE_SIZE, PROT_READ | PROT_WRITE,
+		     MAP_ANONYMOUS | MAP_PRIVATE | MAP_FIXED, 0);
+	enter();
+	err = at != addr || copy_to_user((void __user *)addr, &word, sizeof(word));
+	mapped = READ_ONCE(*pgd_offset(current->mm, addr));
+	copied = user_entry(addr);
+	err |= vm_munmap(addr, PAGE_SIZE);
+	unmapped = READ_ONCE(*pgd_offset(current->mm, addr));
+	left = user_entry(addr);
+	migrate_enable();
+	KUNIT_EXPECT_EQ(test, err, 0);
+	KUNIT_EXPECT_NE(test, pgd_val(mapped), 0);
+	KUNIT_EXPECT_EQ(test, pgd_val(copied), pgd_val(mapped));
+	KUNIT_EXPECT_EQ(test, pgd_val(unmapped), 0);
+	KUNIT_EXPECT_EQ(test, pgd_val(left), 0);
+}
+
+/* A7: flags that CR3 gets (LAM) are in what is loaded on exit, too. */
+static void a7_flags_are_kept(struct kunit *test)
+{
+	unsigned long before, after, cr3;
+
+	if (kunit_attach_mm())
+		kunit_skip(test, "no user mm");
+	scoped_guard(irqsave) {
+		asi_enter();
+		cr3 = __read_cr3();
+		before = asi_base_cr3(cr3);
+		asi_set_cr3_bits(X86_CR3_LAM_U57);
+		after = asi_base_cr3(cr3);
+		/* The CPU may have no such thing. */
+		this_cpu_ptr(&asi_cpu)->space[asi_cr3_slot(cr3)].base = before;
+		asi_exit();
+	}
+	KUNIT_EXPECT_EQ(test, after, before | X86_CR3_LAM_U57);
+}
 
 /* === Whose it is ========================================================== */
 
@@ -456,6 +526,33 @@ static void w7_nothing_stays(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, kept, 0);
 }
 
+/* W7: the idle task comes long before the timer. */
+static void w7_idle(struct kunit *test)
+{
+	unsigned int i, held = 0;
+	unsigned long drains;
+	struct folio *folio;
+	struct reader user;
+	size_t copied;
+	int before;
+
+	make_user(test, &user, 1);
+	folio = get_folio(test, &user, 0);
+	before = folio_ref_count(folio);
+	migrate_disable();
+	drains = this_cpu_read(asi_cpu.nr.drains[ASI_DRAIN_IDLE]);
+	for (i = 0; i < TRIES; i++) {
+		read_page(folio, &user, true, &copied);
+		held += folio_ref_count(folio) > before;
+		usleep_range(1000, 2000);
+	}
+	drains = this_cpu_read(asi_cpu.nr.drains[ASI_DRAIN_IDLE]) - drains;
+	migrate_enable();
+	folio_put(folio);
+	KUNIT_EXPECT_GT(test, held, TRIES / 2);
+	KUNIT_EXPECT_GT(test, drains, 0);
+}
+
 /* W10: as the LRU's batches. */
 static void w10_lru(struct kunit *test)
 {
@@ -546,8 +643,52 @@ static void w3_truncated(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, late, 0);
 }
 
+/* W3, W4, W6: a folio that a large page maps. */
+static void w3_large_folio(struct kunit *test)
+{
+	unsigned int i, used = 0, left = 1;
+	int refs = 0, after = 0;
+	struct folio *folio;
+	struct reader user;
+	size_t copied;
+	pmd_t *leaf, pmd = {};
+
+	make_user(test, &user, 1);
+	folio = folio_alloc(GFP_HIGHUSER_MOVABLE | __GFP_NORETRY | __GFP_NOWARN,
+			    PMD_ORDER);
+	if (!folio || !asi_pfn_is_absent(folio_pfn(folio))) {
+		if (folio)
+			folio_put(folio);
+		kunit_skip(test, "no users' memory in one piece");
+	}
+	/* That it is in some file is all that is asked for. */
+	folio->mapping = user.file->f_mapping;
+	for (i = 0; i < TRIES && !used; i++) {
+		guard(quiet)();
+		asi_drain_parked();
+		leaf = this_cpu_read(asi_window.leaves);
+		read_page(folio, &user, true, &copied);
+		used = this_cpu_read(asi_window.leaf_used);
+		refs = folio_ref_count(folio);
+		pmd = READ_ONCE(*leaf);
+		asi_drain_parked();
+		left = !pmd_none(READ_ONCE(*leaf));
+		after = folio_ref_count(folio);
+	}
+	folio->mapping = NULL;
+	KUNIT_EXPECT_EQ(test, used, 1);
+	KUNIT_EXPECT_EQ(test, pmd_pfn(pmd), folio_pfn(folio));
+	KUNIT_EXPECT_FALSE(test, pmd_flags(pmd) &
+			   (_PAGE_RW | _PAGE_USER | _PAGE_GLOBAL));
+	KUNIT_EXPECT_EQ(test, refs, 2);
+	KUNIT_EXPECT_EQ(test, left, 0);
+	KUNIT_EXPECT_EQ(test, after, 1);
+	folio_put(folio);
+}
+
 /* === One copy ============================================================= */
 
+/* @a: a folio of two pages. */
 struct once {
 	struct page *a, *b;
 	unsigned long *buf;
@@ -628,10 +769,49 @@ static void op_from_user(struct once *o)
 	copy_folio_from_iter_atomic(page_folio(o->a), 8, 777, &iter);
 }
 
+/* Over the end of the first page. */
+static void op_to_folio(struct once *o)
+{
+	memcpy_to_folio(page_folio(o->a), 3000, (char *)o->buf, 2500);
+}
+
+static void op_from_folio(struct once *o)
+{
+	memcpy_from_folio((char *)o->buf, page_folio(o->a), 3000, 2500);
+}
+
+/* More than the folio has. */
+static void op_from_file_folio(struct once *o)
+{
+	memcpy_from_file_folio((char *)o->buf, page_folio(o->a),
+			       2 * PAGE_SIZE - 100, 1000);
+}
+
+static void op_fill_tail(struct once *o)
+{
+	folio_fill_tail(page_folio(o->a), 4000, (char *)o->buf, 200);
+}
+
+static void op_fill_nothing(struct once *o)
+{
+	folio_fill_tail(page_folio(o->a), 5000, (char *)o->buf, 0);
+}
+
+static void op_memzero(struct once *o)
+{
+	memzero_page(o->a, 8, 1000);
+}
+
 static const struct {
 	const char *name;
 	void (*op)(struct once *o);
 } ops[] = {
+	{ "memcpy_to_folio", op_to_folio },
+	{ "memcpy_from_folio", op_from_folio },
+	{ "memcpy_from_file_folio", op_from_file_folio },
+	{ "folio_fill_tail", op_fill_tail },
+	{ "folio_fill_tail, nothing", op_fill_nothing },
+	{ "memzero_page", op_memzero },
 	{ "clear_highpage", op_clear },
 	{ "memset_page", op_memset },
 	{ "memcpy_to_page", op_to_page },
@@ -648,12 +828,12 @@ static const struct {
 
 static void free_one(void *page)
 {
-	__free_page(page);
+	folio_put(page_folio((struct page *)page));
 }
 
-static struct page *user_page(struct kunit *test)
+static struct page *user_pages(struct kunit *test, unsigned int order)
 {
-	struct page *page = alloc_page(GFP_HIGHUSER_MOVABLE);
+	struct page *page = alloc_pages(GFP_HIGHUSER_MOVABLE | __GFP_COMP, order);
 
 	KUNIT_ASSERT_NOT_NULL(test, page);
 	KUNIT_ASSERT_EQ(test, 0,
@@ -663,6 +843,13 @@ static struct page *user_page(struct kunit *test)
 	return page;
 }
 
+static struct page *user_page(struct kunit *test)
+{
+	return user_pages(test, 0);
+}
+
+#define RESULT_SIZE	(5 * PAGE_SIZE)
+
 /* The three places, as they are before each operation. */
 static void fill(struct once *o, struct reader *user)
 {
@@ -671,6 +858,7 @@ static void fill(struct once *o, struct reader *user)
 
 	for (i = 0; i < WORDS; i++) {
 		a[i] = WORD(1, i);
+		a[WORDS + i] = WORD(4, i);
 		b[i] = WORD(2, i);
 		o->buf[i] = WORD(3, i);
 	}
@@ -680,13 +868,13 @@ static void fill(struct once *o, struct reader *user)
 
 static void *result_of(struct kunit *test, struct once *o)
 {
-	unsigned long *result = kunit_kmalloc(test, 4 * PAGE_SIZE, GFP_KERNEL);
+	unsigned long *result = kunit_kmalloc(test, RESULT_SIZE, GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, result);
-	memcpy(result, page_address(o->a), PAGE_SIZE);
-	memcpy(result + WORDS, page_address(o->b), PAGE_SIZE);
-	memcpy(result + 2 * WORDS, o->buf, PAGE_SIZE);
-	if (copy_from_user(result + 3 * WORDS, (void __user *)o->user, PAGE_SIZE))
+	memcpy(result, page_address(o->a), 2 * PAGE_SIZE);
+	memcpy(result + 2 * WORDS, page_address(o->b), PAGE_SIZE);
+	memcpy(result + 3 * WORDS, o->buf, PAGE_SIZE);
+	if (copy_from_user(result + 4 * WORDS, (void __user *)o->user, PAGE_SIZE))
 		KUNIT_FAIL(test, "user memory is gone");
 	return result;
 }
@@ -697,7 +885,7 @@ static void *result_of(struct kunit *test, struct once *o)
  */
 static void w9_primitives(struct kunit *test)
 {
-	struct once once = { user_page(test), user_page(test) };
+	struct once once = { user_pages(test, 1), user_page(test) };
 	unsigned int i, tries;
 	struct reader user;
 
@@ -733,7 +921,7 @@ static void w9_primitives(struct kunit *test)
 		}
 		here = result_of(test, &once);
 		KUNIT_EXPECT_TRUE_MSG(test, stayed, "%s leaves", ops[i].name);
-		KUNIT_EXPECT_EQ_MSG(test, memcmp(ordinary, here, 4 * PAGE_SIZE),
+		KUNIT_EXPECT_EQ_MSG(test, memcmp(ordinary, here, RESULT_SIZE),
 				    0, "%s differs", ops[i].name);
 		KUNIT_EXPECT_EQ_MSG(test, left, 0, "%s", ops[i].name);
 		KUNIT_EXPECT_EQ_MSG(test, reached, 0, "%s", ops[i].name);
@@ -795,12 +983,54 @@ static void w9_is_flushed_for(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, nr[1], 1);
 }
 
+/* W8: new pages are parked once they are written as a whole, not before. */
+static void w8_new_pages(struct kunit *test)
+{
+	struct page *pages[] = { user_page(test), user_page(test), user_page(test) };
+	unsigned int i, used = 0, left = 1;
+	bool done[3] = {};
+	struct reader user;
+	int refs[3];
+	pte_t pte;
+
+	make_user(test, &user, 1);
+	for (i = 0; i < TRIES && !(done[0] && done[1]); i++) {
+		guard(quiet)();
+		asi_drain_parked();
+		current->flags &= ~PF_KTHREAD;
+		enter();
+		done[0] = asi_clear_own_page(pages[0]);
+		done[1] = asi_copy_own_page(pages[1], (void __user *)user.addr);
+		/* Nothing is there. */
+		done[2] = asi_copy_own_page(pages[2], (void __user *)PAGE_SIZE);
+		current->flags |= PF_KTHREAD;
+		used = this_cpu_read(asi_window.used);
+		pte = walk(root(smp_processor_id(), 0), ASI_WINDOW_BASE);
+		left = mapped_from(2);
+		refs[0] = page_count(pages[0]);
+		refs[1] = page_count(pages[1]);
+		refs[2] = page_count(pages[2]);
+		asi_drain_parked();
+	}
+	KUNIT_EXPECT_TRUE(test, done[0] && done[1]);
+	KUNIT_EXPECT_FALSE(test, done[2]);
+	KUNIT_EXPECT_EQ(test, used, 2);
+	KUNIT_EXPECT_EQ(test, left, 0);
+	KUNIT_EXPECT_EQ(test, pte_pfn(pte), page_to_pfn(pages[0]));
+	KUNIT_EXPECT_FALSE(test, pte_flags(pte) & (_PAGE_USER | _PAGE_GLOBAL));
+	KUNIT_EXPECT_EQ(test, refs[0], 2);
+	KUNIT_EXPECT_EQ(test, refs[1], 2);
+	KUNIT_EXPECT_EQ(test, refs[2], 1);
+}
+
 /* === Interrupts =========================================================== */
 
 static struct {
 	unsigned long *addr;
 	int cpu;
 	bool stop;
+	smp_call_func_t func;
+	unsigned int nr, seen;
 } storm;
 
 static void touch(void *unused)
@@ -811,10 +1041,103 @@ static void touch(void *unused)
 static int send_storm(void *unused)
 {
 	while (!READ_ONCE(storm.stop)) {
-		smp_call_function_single(storm.cpu, touch, NULL, 1);
+		smp_call_function_single(storm.cpu, storm.func, NULL, 1);
 		cond_resched();
 	}
 	return 0;
+}
+
+/* Another CPU interrupts this one, until end_storm(). */
+static struct task_struct *begin_storm(struct kunit *test, smp_call_func_t func)
+{
+	struct task_struct *task;
+
+	storm.func = func;
+	storm.stop = false;
+	migrate_disable();
+	storm.cpu = raw_smp_processor_id();
+	task = kthread_create(send_storm, NULL, "asi-kunit-storm");
+	if (IS_ERR(task)) {
+		migrate_enable();
+		KUNIT_FAIL_AND_ABORT(test, "no thread");
+	}
+	kthread_bind(task, cpumask_any_but(cpu_online_mask, storm.cpu));
+	get_task_struct(task);
+	wake_up_process(task);
+	return task;
+}
+
+static void end_storm(struct task_struct *task)
+{
+	WRITE_ONCE(storm.stop, true);
+	kthread_stop_put(task);
+	migrate_enable();
+}
+
+/* What is mapped for one copy is not there when an interrupt comes. */
+static void look(void *unused)
+{
+	storm.seen += pte_present(READ_ONCE(this_cpu_read(asi_window.ptes)[ASI_PARKED]));
+	storm.nr++;
+}
+
+/* W9: interrupts are off. */
+static void w9_no_interrupts(struct kunit *test)
+{
+	struct task_struct *task;
+	struct reader unused;
+	struct page *page;
+	unsigned long end;
+
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "one CPU");
+	make_user(test, &unused, 1);
+	page = user_page(test);
+	storm.nr = 0;
+	storm.seen = 0;
+	task = begin_storm(test, look);
+	for (end = jiffies + 2 * HZ; time_before(jiffies, end);) {
+		enter();
+		clear_highpage(page);
+		cond_resched();
+	}
+	end_storm(task);
+	KUNIT_EXPECT_GT(test, storm.nr, 100);
+	KUNIT_EXPECT_EQ(test, storm.seen, 0);
+}
+
+/* W11: not without a session; and no more than 64 times in one. */
+static void w11_rebounds_end(struct kunit *test)
+{
+	unsigned int tries, used = 0, nr = 0;
+	struct folio *folio;
+	struct reader user;
+	bool closed = false;
+	size_t copied;
+
+	make_user(test, &user, 1);
+	folio = get_folio(test, &user, 0);
+	for (tries = 0; tries < TRIES && !used; tries++) {
+		guard(quiet)();
+		asi_drain_parked();
+		read_page(folio, &user, true, &copied);
+		guard(irqsave)();
+		used = this_cpu_read(asi_window.used);
+		if (!used)
+			continue;
+		asi_exit();
+		closed = misses(0);
+		asi_exit();
+		this_cpu_write(asi_window.open, true);
+		for (nr = 0; nr < 2 * ASI_REBOUNDS && !misses(0); nr++)
+			asi_exit();
+		this_cpu_write(asi_window.open, false);
+		this_cpu_write(asi_window.rebounds, 0);
+	}
+	folio_put(folio);
+	KUNIT_EXPECT_EQ(test, used, 1);
+	KUNIT_EXPECT_TRUE(test, closed);
+	KUNIT_EXPECT_EQ(test, nr, ASI_REBOUNDS);
 }
 
 /* W11: interrupts leave in the midst of a copy, which goes back and is right. */
@@ -831,17 +1154,7 @@ static void w11_rebounds(struct kunit *test)
 		kunit_skip(test, "one CPU");
 	make_user(test, &user, 16);
 	storm.addr = page_address(user_page(test));
-	storm.stop = false;
-	migrate_disable();
-	storm.cpu = raw_smp_processor_id();
-	task = kthread_create(send_storm, NULL, "asi-kunit-storm");
-	if (IS_ERR(task)) {
-		migrate_enable();
-		KUNIT_FAIL_AND_ABORT(test, "no thread");
-	}
-	kthread_bind(task, cpumask_any_but(cpu_online_mask, storm.cpu));
-	get_task_struct(task);
-	wake_up_process(task);
+	task = begin_storm(test, touch);
 	before = this_cpu_read(asi_cpu.nr.rebounds);
 	end = jiffies + 20 * HZ;
 	for (i = 0; !rebounds && time_before(jiffies, end); i++) {
@@ -855,9 +1168,7 @@ static void w11_rebounds(struct kunit *test)
 		rebounds = this_cpu_read(asi_cpu.nr.rebounds) - before;
 		cond_resched();
 	}
-	WRITE_ONCE(storm.stop, true);
-	kthread_stop_put(task);
-	migrate_enable();
+	end_storm(task);
 	kunit_info(test, "%u copies, %lu rebounds", i, rebounds);
 	KUNIT_EXPECT_GT(test, rebounds, 0);
 	KUNIT_EXPECT_EQ(test, shorter, 0);
@@ -872,18 +1183,25 @@ static int asi_window_init(struct kunit *test)
 }
 
 static struct kunit_case asi_window_cases[] = {
+	KUNIT_CASE(i2_munmap_is_followed),
+	KUNIT_CASE(a7_flags_are_kept),
 	KUNIT_CASE(w1_window_is_one_cpus),
 	KUNIT_CASE(w3_truncated),
+	KUNIT_CASE(w3_large_folio),
 	KUNIT_CASE(w6_drain),
 	KUNIT_CASE(w7_switch),
 	KUNIT_CASE(w7_nothing_stays),
+	KUNIT_CASE(w7_idle),
 	KUNIT_CASE(w8_own_is_parked),
 	KUNIT_CASE(w8_strangers_are_not_parked),
+	KUNIT_CASE(w8_new_pages),
 	KUNIT_CASE_SLOW(w8_more_than_fits),
 	KUNIT_CASE(w9_primitives),
 	KUNIT_CASE(w9_widens),
 	KUNIT_CASE(w9_is_flushed_for),
+	KUNIT_CASE_SLOW(w9_no_interrupts),
 	KUNIT_CASE(w10_lru),
+	KUNIT_CASE(w11_rebounds_end),
 	KUNIT_CASE_SLOW(w11_rebounds),
 	{}
 };

@@ -14,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <sys/klog.h>
 #include <sys/ptrace.h>
+#include <sys/sendfile.h>
 
 static struct secret secret;
 static bool stop;
@@ -753,6 +754,48 @@ static int test_file(void)
 	return finish(tries, done, leaks);
 }
 
+/* The pages of a file that splice(2) takes are the file's own, not copies. */
+static int test_splice(void)
+{
+	static __u64 buf[SM_WORDS];
+	long tries = 0, leaks = 0, done = 0;
+	int fds[2], ret;
+	double end;
+
+	if (pipe(fds))
+		return sm_skip("pipe: %s", strerror(errno));
+	ret = start();
+	if (ret != KSFT_PASS)
+		return ret;
+	for (end = deadline(); sm_now() < end; tries++) {
+		loff_t from = tries % secret.nr * SM_PAGE, to = from;
+		ssize_t got;
+
+		got = splice(secret.fd, &from, fds[1], NULL, SM_PAGE,
+			     SPLICE_F_NONBLOCK);
+		if (got <= 0)
+			got = sendfile(fds[1], secret.fd, &from, SM_PAGE);
+		if (got > 0) {
+			done++;
+			got = read(fds[0], buf, sizeof(buf));
+			leaks += got > 0 && sm_leaked(&secret, buf, got);
+		}
+		/* Nor do they become its pages. */
+		if (write(fds[1], "x", 1) == 1) {
+			got = splice(fds[0], NULL, secret.fd, &to, 1,
+				     SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+			if (got > 0 || read(fds[0], buf, 1) != 1)
+				done++;
+		}
+		if (done)
+			break;
+	}
+	close(fds[0]);
+	close(fds[1]);
+	ret = finish(tries, done, leaks);
+	return done ? sm_fail("splice or sendfile is not refused") : ret;
+}
+
 static const struct sm_test tests[] = {
 	{ .both = "M18: vmsplice cannot take secret pages",
 	  .fn = test_vmsplice },
@@ -778,6 +821,8 @@ static const struct sm_test tests[] = {
 	  .fn = test_bpf },
 	{ .on = "M18: a BPF probe cannot read the ephmap's window",
 	  .fn = test_window },
+	{ .both = "M18: splice and sendfile are refused",
+	  .fn = test_splice },
 	{ .both = "M18: read, write, truncate and fallocate are refused",
 	  .fn = test_file },
 	{ .on = "M9: no CPU reaches secret pages by an alias it has cached",
