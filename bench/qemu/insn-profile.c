@@ -7,55 +7,8 @@
  * it was called; event names instructions that change what the TLB holds, as
  * their cost is not their number, and those that zero and copy memory wherever
  * the compiler put them. One vCPU only.
- *
- * Debian ships no qemu-plugin.h, so what is used of version 7 of the plugin
- * interface (QEMU 11) is declared here.
  */
-#include <inttypes.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-typedef uint64_t qemu_plugin_id_t;
-struct qemu_plugin_tb;
-struct qemu_plugin_insn;
-
-enum qemu_plugin_op { QEMU_PLUGIN_INLINE_ADD_U64 };
-enum qemu_plugin_cb_flags { QEMU_PLUGIN_CB_NO_REGS };
-
-/* A member of what each vCPU has an element of. */
-struct qemu_plugin_scoreboard;
-typedef struct {
-	struct qemu_plugin_scoreboard *score;
-	size_t offset;
-} qemu_plugin_u64;
-
-void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id,
-		void (*cb)(struct qemu_plugin_tb *tb, void *data), void *data);
-void qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(
-		struct qemu_plugin_insn *insn, enum qemu_plugin_op op,
-		qemu_plugin_u64 entry, uint64_t imm);
-void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn,
-		void (*cb)(unsigned int vcpu, void *data),
-		enum qemu_plugin_cb_flags flags, void *data);
-void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id,
-		void (*cb)(void *data), void *data);
-struct qemu_plugin_scoreboard *qemu_plugin_scoreboard_new(size_t size);
-void *qemu_plugin_scoreboard_find(struct qemu_plugin_scoreboard *score,
-		unsigned int vcpu);
-size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
-struct qemu_plugin_insn *
-qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
-size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *insn, void *dest,
-		size_t len);
-uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
-
-#define EXPORT __attribute__((visibility("default")))
-
-EXPORT int qemu_plugin_version = 7;
-EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const void *info,
-			       int argc, char **argv);
+#include "plugin.h"
 
 /* One counter per instruction address; open addressing, never shrinks. */
 #define SLOT_BITS	20
@@ -107,17 +60,6 @@ static void end(unsigned int vcpu, void *data)
 		slots[i].counted += now[i] - slots[i].at_begin;
 }
 
-/* nopl disp32(%rax): what profile_begin() and profile_end() execute. */
-static uint32_t marker(const unsigned char *code, size_t size)
-{
-	uint32_t displacement;
-
-	if (size != 7 || memcmp(code, "\x0f\x1f\x80", 3))
-		return 0;
-	memcpy(&displacement, code + 3, sizeof(displacement));
-	return displacement;
-}
-
 /*
  * What flushes: cr3 (or a switch of address spaces), invlpg, invpcid. What zeroes
  * and copies, each step of it: stos, movs. Or "-".
@@ -138,15 +80,12 @@ static const char *event_of(const unsigned char *code, size_t size)
 		return "stos";
 	if (rep && end - code == 1 && (code[0] & 0xfe) == 0xa4)
 		return "movs";
-	if (end - code < 3 || code[0] != 0x0f)
-		return "-";
-	/* MOV to CR: the register is in the middle of ModRM. */
-	if (code[1] == 0x22 && (code[2] >> 3 & 7) == 3)
+	size = end - code;
+	if (writes_cr(code, size, 3))
 		return "cr3";
-	/* 0F 01 /7 with a memory operand; with a register it is SWAPGS etc. */
-	if (code[1] == 0x01 && (code[2] >> 3 & 7) == 7 && code[2] >> 6 != 3)
+	if (is_invlpg(code, size))
 		return "invlpg";
-	if (code[1] == 0x38 && code[2] == 0x82)
+	if (is_invpcid(code, size))
 		return "invpcid";
 	return "-";
 }
@@ -169,9 +108,9 @@ static void translate(struct qemu_plugin_tb *tb, void *data)
 		slot->event = event_of(code, size);
 		qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(insn,
 			QEMU_PLUGIN_INLINE_ADD_U64, counter, 1);
-		if (which == 0x45500001 || which == 0x45500002)
+		if (which == MARK_BEGIN || which == MARK_END)
 			qemu_plugin_register_vcpu_insn_exec_cb(insn,
-				which == 0x45500001 ? begin : end,
+				which == MARK_BEGIN ? begin : end,
 				QEMU_PLUGIN_CB_NO_REGS, NULL);
 	}
 }
