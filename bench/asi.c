@@ -7,9 +7,9 @@
  * the ephmap in /proc/vmstat).
  *
  * A round begins just after a timer tick, and is shorter than the time between
- * two: no tick is in it. With --work NAME as the first argument, only that
- * work: for profiles. With --mb another process has so much secret memory
- * meanwhile.
+ * two: no tick is in it, except for reads that are always fresh. With --work NAME
+ * as the first arguments, as often as wanted, only that work: for profiles and a
+ * model of the TLB. With --mb another process has so much secret memory meanwhile.
  */
 #include <linux/bpf.h>
 #include <linux/futex.h>
@@ -24,55 +24,86 @@
 #define PAGES		1024UL	/* of the file, and of what is mapped */
 #define FAULT_AROUND	16UL	/* pages that a fault on a cached file maps */
 #define READ_MAX	(64UL << 10)
+#define FEW		16UL	/* pages that are read again and again */
+#define FRESH_PAGES	8192UL	/* of a file that no window has room for */
+#define TOUCHED_MAX	4096UL
+#define TOUCHES		(4 * TOUCHED_MAX)
 
 /* --- what is worked on ---------------------------------------------------- */
 
 static int file;		/* of PAGES pages, all of them cached */
+static int fresh_file;		/* of FRESH_PAGES */
 static int pipe_ends[2];
 static char *buffer;		/* of READ_MAX */
 static char *area;
 static char *self;
 
-static void make_file(void)
+static int new_file(size_t pages)
 {
+	int fd = open("/tmp", O_TMPFILE | O_RDWR, 0600);
 	size_t page;
 
-	file = open("/tmp", O_TMPFILE | O_RDWR, 0600);
-	if (file < 0)
+	if (fd < 0)
 		die(EXIT_ENVIRONMENT, "no file in /tmp");
-	for (page = 0; page < PAGES; page++)
-		if (pwrite(file, buffer, PAGE_SIZE, page * PAGE_SIZE) !=
+	for (page = 0; page < pages; page++)
+		if (pwrite(fd, buffer, PAGE_SIZE, page * PAGE_SIZE) !=
 		    (ssize_t)PAGE_SIZE)
 			die(EXIT_ENVIRONMENT, "write to /tmp");
+	return fd;
 }
 
-static void map_area(int prot, int flags, int fd)
+static void open_fresh_file(void)
 {
-	area = mmap(NULL, PAGES * PAGE_SIZE, prot, flags, fd, 0);
+	fresh_file = new_file(FRESH_PAGES);
+}
+
+static void close_fresh_file(void)
+{
+	close(fresh_file);
+}
+
+static void map_area(size_t pages, int prot, int flags, int fd)
+{
+	area = mmap(NULL, pages * PAGE_SIZE, prot, flags, fd, 0);
 	if (area == MAP_FAILED)
 		die(EXIT_ENVIRONMENT, "mmap");
 	/* Also for a file: what is measured is one page. */
-	madvise(area, PAGES * PAGE_SIZE, MADV_NOHUGEPAGE);
+	madvise(area, pages * PAGE_SIZE, MADV_NOHUGEPAGE);
 }
 
 static void map_anon(void)
 {
-	map_area(PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	map_area(PAGES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 }
 
 static void map_file(void)
 {
-	map_area(PROT_READ, MAP_SHARED, file);
+	map_area(PAGES, PROT_READ, MAP_SHARED, file);
 }
 
 static void map_file_private(void)
 {
-	map_area(PROT_READ | PROT_WRITE, MAP_PRIVATE, file);
+	map_area(PAGES, PROT_READ | PROT_WRITE, MAP_PRIVATE, file);
 }
 
 static void unmap(void)
 {
 	munmap(area, PAGES * PAGE_SIZE);
+}
+
+static void map_touched(void)
+{
+	size_t page;
+
+	map_area(TOUCHED_MAX, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	for (page = 0; page < TOUCHED_MAX; page++)
+		area[page * PAGE_SIZE] = 1;
+}
+
+static void unmap_touched(void)
+{
+	munmap(area, TOUCHED_MAX * PAGE_SIZE);
 }
 
 /* --- work that one task does ---------------------------------------------- */
@@ -100,24 +131,69 @@ static void touch_by_reading(size_t ops)
 		*(volatile char *)(area + ops * FAULT_AROUND * PAGE_SIZE);
 }
 
-static void read_file(size_t ops, size_t size)
+/* In a circle over the first @pages of a file. */
+static void read_file(int fd, size_t ops, size_t size, size_t pages)
 {
 	while (ops--) {
-		off_t where = ops * size % (PAGES * PAGE_SIZE);
+		off_t where = ops * size % (pages * PAGE_SIZE);
 
-		if (pread(file, buffer, size, where) != (ssize_t)size)
+		if (pread(fd, buffer, size, where) != (ssize_t)size)
 			die(EXIT_ENVIRONMENT, "short read");
 	}
 }
 
 static void read_4k(size_t ops)
 {
-	read_file(ops, 4096);
+	read_file(file, ops, 4096, PAGES);
+}
+
+static void read_4k_few(size_t ops)
+{
+	read_file(file, ops, 4096, FEW);
+}
+
+static void read_4k_fresh(size_t ops)
+{
+	read_file(fresh_file, ops, 4096, FRESH_PAGES);
 }
 
 static void read_64k(size_t ops)
 {
-	read_file(ops, READ_MAX);
+	read_file(file, ops, READ_MAX, PAGES);
+}
+
+static void read_64k_few(size_t ops)
+{
+	read_file(file, ops, READ_MAX, FEW);
+}
+
+static void write_4k(size_t ops)
+{
+	while (ops--)
+		if (pwrite(file, buffer, 4096, ops % PAGES * PAGE_SIZE) != 4096)
+			die(EXIT_ENVIRONMENT, "short write");
+}
+
+/* What a model of a TLB can be tested with. */
+static void touch_some(size_t ops, size_t pages)
+{
+	while (ops--)
+		*(volatile char *)(area + ops % pages * PAGE_SIZE);
+}
+
+static void touch_32(size_t ops)
+{
+	touch_some(ops, 32);
+}
+
+static void touch_512(size_t ops)
+{
+	touch_some(ops, 512);
+}
+
+static void touch_max(size_t ops)
+{
+	touch_some(ops, TOUCHED_MAX);
 }
 
 static void pipe_4k(size_t ops)
@@ -300,12 +376,14 @@ static void end_process(void)
 
 /*
  * @ops operations are a round, between @before and @after each, with a partner
- * that lives from @start to @end.
+ * that lives from @start to @end. @warm is run before each round, once the tick
+ * has been waited for.
  */
 struct work {
 	const char *name;
 	size_t ops;
 	void (*run)(size_t ops);
+	void (*warm)(size_t ops);
 	void (*before)(void);
 	void (*after)(void);
 	void (*start)(void);
@@ -334,6 +412,19 @@ static const struct work works[] = {
 	{ .name = "read_4k", .ops = 400, .run = read_4k },
 	{ .name = "read_64k", .ops = 64, .run = read_64k },
 	{ .name = "pipe_4k", .ops = 400, .run = pipe_4k },
+	{ .name = "read_4k_few", .ops = 400, .run = read_4k_few },
+	{ .name = "read_4k_again", .ops = PAGES, .run = read_4k,
+	  .warm = read_4k },
+	{ .name = "read_4k_fresh", .ops = FRESH_PAGES, .run = read_4k_fresh,
+	  .start = open_fresh_file, .end = close_fresh_file },
+	{ .name = "read_64k_few", .ops = 64, .run = read_64k_few },
+	{ .name = "write_4k", .ops = 400, .run = write_4k },
+	{ .name = "touch_32", .ops = TOUCHES, .run = touch_32,
+	  .before = map_touched, .after = unmap_touched },
+	{ .name = "touch_512", .ops = TOUCHES, .run = touch_512,
+	  .before = map_touched, .after = unmap_touched },
+	{ .name = "touch_4096", .ops = TOUCHES, .run = touch_max,
+	  .before = map_touched, .after = unmap_touched },
 };
 
 /* What the kernel counted: "NAME NUMBER" in the lines of three files. */
@@ -407,6 +498,8 @@ static uint64_t one_round(const struct work *work, struct counters *before,
 	if (work->before)
 		work->before();
 	wait_for_tick();
+	if (work->warm)
+		work->warm(work->ops);
 	if (before) {
 		file_read(stat_fd, before->stat, sizeof(before->stat));
 		file_read(asi_fd, before->asi, sizeof(before->asi));
@@ -502,10 +595,21 @@ static void start_holder(size_t pages)
 	close(output[0]);
 }
 
+/* @only ends where there is NULL. */
+static bool is_wanted(const char *name, const char *const *only)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(works) / sizeof(*works) && only[i]; i++)
+		if (!strcmp(name, only[i]))
+			return true;
+	return !i;
+}
+
 int main(int argc, char **argv)
 {
 	static char path[4096];
-	const char *only = NULL;
+	const char *only[sizeof(works) / sizeof(*works)] = { NULL };
 	struct options opts = { .rounds = 40 };
 	/*
 	 * What the fair class does depends on what times it measured. Here who
@@ -519,8 +623,10 @@ int main(int argc, char **argv)
 		_exit(0);
 	if (argc == 3 && !strcmp(argv[1], "--hold"))
 		hold(parse_number(argv[2]));
-	if (argc > 2 && !strcmp(argv[1], "--work")) {
-		only = argv[2];
+	for (i = 0; argc > 2 && !strcmp(argv[1], "--work"); i++) {
+		if (i == sizeof(only) / sizeof(*only))
+			die(EXIT_ENVIRONMENT, "too much work");
+		only[i] = argv[2];
 		argc -= 2;
 		argv += 2;
 	}
@@ -540,13 +646,13 @@ int main(int argc, char **argv)
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (buffer == MAP_FAILED || pipe(pipe_ends))
 		die(EXIT_ENVIRONMENT, "no memory, or no pipe");
-	make_file();
+	file = new_file(PAGES);
 	fill_percpu_memory();
 
 	print_value("asi", asi_fd >= 0);
 	print_value("secrets", opts.pages);
 	for (i = 0; i < sizeof(works) / sizeof(*works); i++)
-		if (!only || !strcmp(only, works[i].name))
+		if (is_wanted(works[i].name, only))
 			measure(&works[i], opts.rounds);
 	return 0;
 }
