@@ -38,9 +38,9 @@ machine_prepare() {
 			die 3 "no $tool (Debian packages: bochs bochs-term" \
 				"bochsbios grub-pc-bin grub-common xorriso mtools)"
 	done
-	[[ -z $slots$maxmem$icount$tiers$monitor$shell$disk &&
+	[[ -z $slots$maxmem$icount$tiers$monitor$shell$disk$share &&
 		${#extra[@]} -eq 0 ]] ||
-		die 2 "Bochs has no hotplug, icount, tiers, monitor, disk, devices or shell here"
+		die 2 "Bochs has no hotplug, icount, tiers, monitor, disk, share, devices or shell here"
 	# Bochs's XSAVE is less than this CPU model promises. Its MWAIT can miss
 	# what another CPU writes: an idle CPU that is not told otherwise sleeps
 	# on. It would boot again after a panic: stop, and say so.

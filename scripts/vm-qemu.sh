@@ -89,6 +89,9 @@ machine_prepare() {
 	[[ -z $disk ]] ||
 		emulator+=(-drive "id=disk,if=none,format=raw,cache=unsafe,file=$run/disk"
 			-device "virtio-blk-pci,drive=disk")
+	[[ -z $share ]] ||
+		emulator+=(-fsdev "local,id=share,path=$run/share,security_model=none"
+			-device "virtio-9p-pci,fsdev=share,mount_tag=share")
 	emulator+=("${extra[@]}")
 }
 
@@ -96,6 +99,7 @@ machine_prepare() {
 machine_start() {
 	make_initrd "$run/initrd"
 	[[ -z $disk ]] || make_disk "$run/disk"
+	[[ -z $share ]] || mkdir "$run/share"
 	[[ -n $shell ]] || mkfifo "$run/monitor.in" "$run/monitor.out"
 }
 
