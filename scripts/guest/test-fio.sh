@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # fio writes files in several ways, reads them back and compares checksums: on
-# tmpfs, and on ext4 if there is a disk (scripts/vm --disk). What is on ext4 is
-# read again from the disk, by way of the page cache and past it, and at last the
-# file system has to be sound. In the guest, with scripts/vm --program fio,
-# --program e2fsck; TAP.
+# tmpfs, and on the disk if there is one (scripts/vm --disk), with ext4, xfs or
+# btrfs on it. What is on the disk is read again, by way of the page cache and
+# past it, and at last the file system has to be sound. In the guest, with
+# scripts/vm --program fio, and --program e2fsck, xfs_repair or btrfs; TAP.
 #
 # usage: test-fio.sh [MB [SECTION...]]
 #
@@ -163,19 +163,29 @@ run written "$all" $both
 damage
 rm -r $dir
 
+# sound: is the file system on the disk?
+sound() {
+	case $fs in
+	ext4) e2fsck -fn /dev/vda ;;
+	xfs) xfs_repair -n /dev/vda ;;
+	btrfs) btrfs check --readonly /dev/vda ;;
+	*) false ;;
+	esac
+}
+
 if [ -d /disk ]; then
-	fs=ext4
+	fs=$(sed -n 's|^/dev/vda /disk \([^ ]*\) .*|\1|p' /proc/mounts)
 	dir=/disk/fio
 	mkdir $dir
 	run written "$all" $both
-	umount /disk && mount -t ext4 /dev/vda /disk
-	result $? "ext4: unmounted and mounted again"
+	umount /disk && mount -t "$fs" /dev/vda /disk
+	result $? "$fs: unmounted and mounted again"
 	run "read from the disk" "$all" 0 --verify_only
 	echo 3 >/proc/sys/vm/drop_caches
 	run "read past the cache" "$aligned" 0 --verify_only --direct=1
 	damage
-	umount /disk && e2fsck -fn /dev/vda >$log 2>&1
-	result $? "ext4: the file system is sound"
+	umount /disk && sound >$log 2>&1
+	result $? "$fs: the file system is sound"
 	sed 's/^/# /' $log
 fi
 asi_exits
