@@ -59,12 +59,28 @@ hash_of() {
 
 # --- the guest ------------------------------------------------------------
 
+# needed_32 FILE...: what programs of 32 bits among FILEs need. ldd runs a program's
+# loader, and a kernel need not run any of 32 bits.
+needed_32() {
+	local file name
+	for file; do
+		[[ $(od -An -tu1 -j4 -N1 "$file") -eq 1 ]] || continue
+		readelf -lW "$file" | sed -n 's/.*program interpreter: \(.*\)\]/\1/p'
+		for name in $(readelf -dW "$file" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'); do
+			realpath -s "$(gcc -m32 -print-file-name="$name")"
+		done
+	done
+}
+
 # copy_libraries ROOT FILE...: the shared libraries and loaders FILEs need, at
 # the paths they have here.
 copy_libraries() {
 	local root=$1 lib
 	shift
-	{ ldd "$@" 2>/dev/null || :; } |
+	{
+		ldd "$@" 2>/dev/null || :
+		needed_32 "$@"
+	} |
 		grep -o '/[^ ]*' | grep -v ':$' | sort -u |
 		while read -r lib; do
 			[[ -e $lib && ! -e $root$lib ]] || continue
