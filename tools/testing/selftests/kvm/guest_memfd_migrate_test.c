@@ -4,7 +4,7 @@
  * movable under a running guest (GUEST_MEMFD_FLAG_MOVABLE): the two flags in
  * all four combinations, shared memory of a default VM that the VMM maps, and
  * private memory of a KVM_X86_SW_PROTECTED_VM that nobody maps. Each test names
- * the condition it is for, M1 to M21.
+ * the condition it is for, M1 to M21, or G1 to G16 for what a VMM asks for.
  *
  * The guest verifies every word, while its memory is moved by every means there
  * is. Without MOVABLE the same tests assert that it stays, and that nothing is
@@ -1933,6 +1933,113 @@ static int test_hwpoison_guest(void)
 	return ret;
 }
 
+/* ------------------------------- G8: poison, holes and moves, all at once */
+
+#define NR_POISONED	256
+
+/* Somebody who keeps poisoning pages of a file that others use. */
+struct poisoner {
+	struct gm	*g;
+	pthread_t	thread;
+	bool		stop;
+	size_t		nr;
+	u64		pfn[NR_POISONED];
+};
+
+static void *poisoner_run(void *arg)
+{
+	struct poisoner *p = arg;
+	unsigned int seed = 2;
+
+	while (!sm_get(&p->stop) && p->nr < NR_POISONED) {
+		u64 *page = sm_page(&p->g->s, rand_r(&seed) % p->g->s.nr), pfn;
+		int err;
+
+		/* Map it: the kernel's access to a poisoned page is no SIGBUS. */
+		access((char *)page, F_OK);
+		pfn = sm_pfn(page);
+		if (!pfn)
+			continue;
+		/*
+		 * GUP refuses memory without a direct map.  By its number, a
+		 * frame may be in no file any more, but it holds nothing else.
+		 */
+		if (gm_no_map())
+			err = sm_writef(SM_DEBUGFS "hwpoison/corrupt-pfn",
+					"%#llx", (unsigned long long)pfn);
+		else
+			err = madvise(page, SM_PAGE, MADV_HWPOISON);
+		if (!err && sm_kpf(pfn, SM_KPF_HWPOISON)) {
+			p->pfn[p->nr] = pfn;
+			sm_set(&p->nr, p->nr + 1);
+		}
+	}
+	return NULL;
+}
+
+/*
+ * Memory failure has the folio locked when it zaps the guest's mappings; holes
+ * are punched with the file's invalidate lock held, and wait for folios. A lock
+ * taken in the wrong order ends this for good, for all three of them; an
+ * invalidation without an end does so for the guest.
+ */
+static int test_poison_punch(void)
+{
+	const int punch = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE;
+	static struct poisoner p;
+	unsigned int seed = 1;
+	size_t unpoisoned = 0;
+	u64 holes = 0;
+	struct mover m;
+	double end;
+	struct gm g;
+	int ret;
+
+	if (!sm_exists(SM_DEBUGFS "hwpoison/corrupt-pfn"))
+		return sm_skip("no CONFIG_HWPOISON_INJECT");
+	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_LATE, 0, 0);
+	/* MADV_HWPOISON sends one to its caller. */
+	signal(SIGBUS, gm_signal);
+	gm_new(&g, 2, 16, gm_guest_loose);
+	g.retry = true;
+	gm_start(&g);
+	mover_start(&m, &g);
+	p.g = &g;
+	kvm_pthread_create(&p.thread, NULL, poisoner_run, &p);
+	for (end = sm_now() + (sm_long ? 60 : 4);
+	     sm_now() < end && sm_get(&p.nr) < NR_POISONED; holes++) {
+		size_t first = rand_r(&seed) % g.s.nr;
+		size_t nr = 1 + rand_r(&seed) % 8;
+
+		if (nr > g.s.nr - first)
+			nr = g.s.nr - first;
+		if (fallocate(g.s.fd, punch, first * SM_PAGE, nr * SM_PAGE))
+			return sm_fail("punch hole: %s", strerror(errno));
+		if (rand_r(&seed) % 2 &&
+		    fallocate(g.s.fd, FALLOC_FL_KEEP_SIZE, first * SM_PAGE,
+			      nr * SM_PAGE))
+			return sm_fail("fallocate: %s", strerror(errno));
+	}
+	sm_set(&p.stop, true);
+	pthread_join(p.thread, NULL);
+	mover_stop(&m);
+
+	/* What is poisoned leaves the file, and the guest goes on. */
+	if (fallocate(g.s.fd, punch, 0, gm_size(&g)))
+		return sm_fail("punch hole: %s", strerror(errno));
+	gm_wait(&g);
+	ret = gm_stop(&g);
+	gm_free(&g);
+	for (size_t i = 0; i < p.nr; i++)
+		unpoisoned += !sm_writef(SM_DEBUGFS "hwpoison/unpoison-pfn",
+					 "%#llx", (unsigned long long)p.pfn[i]);
+	sm_note("%lu holes, %zu pages poisoned, %zu unpoisoned, %lu faults",
+		holes, p.nr, unpoisoned, g.faults);
+	if (!p.nr)
+		ret = sm_fail("nothing was poisoned");
+	return ret;
+}
+
 /* ------------------------------------------------------ M21: hibernation */
 
 /* Refused from the first page of a guest's on, and the VMM is named. */
@@ -2062,6 +2169,8 @@ static const struct gm_test tests[] = {
 	  test_hwpoison_write, GM_S_SECRET | GM_P_SECRET },
 	{ "M20: a vCPU cannot use a page any longer that is poisoned",
 	  test_hwpoison_guest, GM_S_ALL | GM_P_BOTH },
+	{ "G8: pages are poisoned while holes are punched and pages move (M4)",
+	  test_poison_punch, GM_S_ALL },
 };
 
 int main(int argc, char **argv)

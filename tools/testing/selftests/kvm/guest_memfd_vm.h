@@ -475,8 +475,8 @@ static void *gm_run(void *arg)
 			gm_vcpu_tell(t);
 		if (t->err == EINTR || t->err == EAGAIN)
 			continue;
-		if (t->err == EFAULT && t->exit == KVM_EXIT_MEMORY_FAULT &&
-		    t->g->retry) {
+		if ((t->err == EFAULT || t->err == EHWPOISON) &&
+		    t->exit == KVM_EXIT_MEMORY_FAULT && t->g->retry) {
 			__atomic_add_fetch(&t->g->faults, 1, __ATOMIC_RELAXED);
 			sched_yield();
 			continue;
