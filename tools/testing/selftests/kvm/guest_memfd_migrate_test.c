@@ -100,6 +100,21 @@ static int test_flags(void)
 
 /* ---------------------------------------------- M2: what pages they are */
 
+/* What VMs have freed that ended before may be counted a little later. */
+static long settled_unmovable_used(int node)
+{
+	long was, used = sm_unmovable_used(node);
+
+	for (int i = 0; i < 50; i++) {
+		was = used;
+		usleep(100000);
+		used = sm_unmovable_used(node);
+		if (used == was)
+			break;
+	}
+	return used;
+}
+
 static int test_pageblocks(void)
 {
 	size_t nr = sm_long ? 16384 : 4096, evictable = 0;
@@ -118,7 +133,7 @@ static int test_pageblocks(void)
 	if (gm_cgroup_enter())
 		return sm_skip("no memory controller");
 	gm_new(&g, 1, nr, gm_guest_strict);
-	before = sm_unmovable_used(sm_to);
+	before = settled_unmovable_used(sm_to);
 	gm_allocate(&g, sm_to);
 	taken = sm_unmovable_used(sm_to) - before;
 	frames = gm_frames(g.s.nr);
@@ -2008,6 +2023,8 @@ static int test_poison_punch(void)
 	kvm_pthread_create(&p.thread, NULL, poisoner_run, &p);
 	for (end = sm_now() + (sm_long ? 60 : 4);
 	     sm_now() < end && sm_get(&p.nr) < NR_POISONED; holes++) {
+		/* Now and then pages last long enough to be poisoned. */
+		useconds_t pause = rand_r(&seed) % 4000;
 		size_t first = rand_r(&seed) % g.s.nr;
 		size_t nr = 1 + rand_r(&seed) % 8;
 
@@ -2019,6 +2036,7 @@ static int test_poison_punch(void)
 		    fallocate(g.s.fd, FALLOC_FL_KEEP_SIZE, first * SM_PAGE,
 			      nr * SM_PAGE))
 			return sm_fail("fallocate: %s", strerror(errno));
+		usleep(pause);
 	}
 	sm_set(&p.stop, true);
 	pthread_join(p.thread, NULL);
