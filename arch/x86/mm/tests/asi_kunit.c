@@ -1778,6 +1778,8 @@ static void flush_reaches_both(struct kunit *test, bool in_restricted, bool all)
 		asi_exit();
 		set_pte(pte, mk_pte(pages[0], prot));
 	}
+	/* vunmap() flushes what is global: no other PCID may keep this. */
+	flush_tlb_all();
 	vunmap(addr);
 	for (i = 0; i < 2; i++) {
 		KUNIT_EXPECT_EQ(test, first[i], PATTERN);
