@@ -65,7 +65,8 @@ struct kvm_userspace_memory_region2 {
 #define GMEM_MMAP		(1ULL << 0)
 #define GMEM_INIT_SHARED	(1ULL << 1)
 #define GMEM_NO_DIRECT_MAP	(1ULL << 2)
-#define GMEM_MOVABLE		(1ULL << 3)
+#define GMEM_WRITE		(1ULL << 3)
+#define GMEM_MOVABLE		(1ULL << 16)
 
 #define PAGEMAP_PRESENT		(1ULL << 63)
 #define PAGEMAP_PFN_MASK	((1ULL << 55) - 1)
@@ -264,7 +265,7 @@ static inline int guest_memfd(int vm, enum kind kind, size_t pages)
 	if (kind != KIND_GMEM_STOCK)
 		args.flags |= GMEM_MOVABLE;
 	if (kind == KIND_GMEM_HIDDEN)
-		args.flags |= GMEM_NO_DIRECT_MAP;
+		args.flags |= GMEM_NO_DIRECT_MAP | GMEM_WRITE;
 	return ioctl(vm, KVM_CREATE_GUEST_MEMFD, &args);
 }
 

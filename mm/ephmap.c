@@ -411,6 +411,97 @@ int ephmap_write_folio(struct folio *folio, size_t offset, const void *from,
 }
 EXPORT_SYMBOL_FOR_MODULES(ephmap_write_folio, "kvm");
 
+/**
+ * ephmap_read_folio() - read from a folio through the ephmap, machine-check safe
+ * @folio: The folio; it needs no direct-map alias.
+ * @offset: Where in the folio, in bytes.
+ * @to: Where to; kernel memory, mapped in every mm.
+ * @len: How much, in bytes; it ends within the folio.
+ *
+ * A machine check is recovered from as in ephmap_copy_folio().
+ *
+ * Context: Task context, may sleep between runs of pages.
+ * Return: 0, -EINVAL when the range is not within the folio, -EHWPOISON for a
+ * page that is or proves to be poisoned (what precedes it may be read), or an
+ * error of ephmap_begin().
+ */
+int ephmap_read_folio(struct folio *folio, size_t offset, void *to, size_t len)
+{
+	struct ephmap_session session;
+	unsigned long left;
+	int err;
+
+	if (offset > folio_size(folio) || len > folio_size(folio) - offset)
+		return -EINVAL;
+
+	while (len) {
+		size_t start = offset_in_page(offset);
+		size_t run = min(len, EPHMAP_MAX_PAGES * PAGE_SIZE - start);
+		void *addr;
+
+		err = ephmap_begin(&session);
+		if (err)
+			return err;
+		addr = ephmap_map_folio(&session, folio, offset >> PAGE_SHIFT,
+					PFN_UP(start + run), EPHMAP_RO);
+		if (IS_ERR(addr)) {
+			err = PTR_ERR(addr);
+		} else {
+			left = copy_mc_to_kernel(to, addr + start, run);
+			if (left) {
+				ephmap_report_poison(folio_pfn(folio) +
+					((offset + run - left) >> PAGE_SHIFT));
+				err = -EHWPOISON;
+			}
+		}
+		ephmap_end(&session);
+		if (err)
+			return err;
+
+		offset += run;
+		to += run;
+		len -= run;
+		if (len)
+			cond_resched();
+	}
+	return 0;
+}
+EXPORT_SYMBOL_FOR_MODULES(ephmap_read_folio, "kvm");
+
+/**
+ * ephmap_call() - call a function in a session, with one page mapped
+ * @page: The page; it needs no direct-map alias.
+ * @offset: Where in the page, in bytes.
+ * @fn: Gets the address of that in the window, and @arg.
+ * @arg: For @fn.
+ *
+ * For accesses that are no plain copy, such as several stores in order.
+ *
+ * Context: Task context; the caller holds a reference to @page. @fn is called
+ *          inside the session.
+ * Return: 0 if @fn was called, -EHWPOISON for a poisoned page, or an error of
+ * ephmap_begin().
+ */
+int ephmap_call(struct page *page, size_t offset,
+		void (*fn)(void *addr, void *arg), void *arg)
+{
+	struct ephmap_session session;
+	void *addr;
+	int err;
+
+	err = ephmap_begin(&session);
+	if (err)
+		return err;
+	addr = ephmap_map_page(&session, page, EPHMAP_RW);
+	if (IS_ERR(addr))
+		err = PTR_ERR(addr);
+	else
+		fn(addr + offset, arg);
+	ephmap_end(&session);
+	return err;
+}
+EXPORT_SYMBOL_FOR_MODULES(ephmap_call, "kvm");
+
 /* === Debugging ============================================================ */
 
 #ifdef CONFIG_EPHMAP_DEBUG

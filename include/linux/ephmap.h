@@ -84,6 +84,9 @@ int ephmap_copy_folio(struct folio *dst, struct folio *src);
 int ephmap_zero_folio(struct folio *folio);
 int ephmap_write_folio(struct folio *folio, size_t offset, const void *from,
 		       size_t len);
+int ephmap_read_folio(struct folio *folio, size_t offset, void *to, size_t len);
+int ephmap_call(struct page *page, size_t offset,
+		void (*fn)(void *addr, void *arg), void *arg);
 
 void ephmap_cpu_stop(void);
 
@@ -150,6 +153,18 @@ static inline int ephmap_zero_folio(struct folio *folio)
 
 static inline int ephmap_write_folio(struct folio *folio, size_t offset,
 				     const void *from, size_t len)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int ephmap_read_folio(struct folio *folio, size_t offset,
+				    void *to, size_t len)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int ephmap_call(struct page *page, size_t offset,
+			      void (*fn)(void *addr, void *arg), void *arg)
 {
 	return -EOPNOTSUPP;
 }

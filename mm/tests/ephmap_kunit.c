@@ -810,7 +810,7 @@ static void m10_restore(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, dirty, 0);
 }
 
-/* Any range of a folio, and nothing beside it. */
+/* Any range of a folio, and nothing beside it; what is read is what is there. */
 static void write_folio(struct kunit *test)
 {
 	static const struct { size_t offset, len; } ranges[] = {
@@ -821,9 +821,11 @@ static void write_folio(struct kunit *test)
 	struct folio *folio = test_folio(test, 6);
 	u8 *addr = folio_address(folio);
 	void *buf = kunit_kmalloc(test, 64 * PAGE_SIZE, GFP_KERNEL);
+	void *got = kunit_kmalloc(test, 64 * PAGE_SIZE, GFP_KERNEL);
 	unsigned int i;
 
 	KUNIT_ASSERT_NOT_NULL(test, buf);
+	KUNIT_ASSERT_NOT_NULL(test, got);
 	get_random_bytes(buf, 64 * PAGE_SIZE);
 	for (i = 0; i < ARRAY_SIZE(ranges); i++) {
 		size_t offset = ranges[i].offset, len = ranges[i].len;
@@ -836,11 +838,22 @@ static void write_folio(struct kunit *test)
 		KUNIT_EXPECT_NULL(test, memchr_inv(addr + offset + len, 0x5a,
 						   folio_size(folio) - offset -
 						   len));
+
+		memset(got, 0xa5, 64 * PAGE_SIZE);
+		KUNIT_EXPECT_EQ(test, 0, ephmap_read_folio(folio, offset, got,
+							   len));
+		KUNIT_EXPECT_EQ(test, 0, memcmp(got, buf, len));
+		KUNIT_EXPECT_NULL(test, memchr_inv(got + len, 0xa5,
+						   64 * PAGE_SIZE - len));
 	}
 	KUNIT_EXPECT_EQ(test, -EINVAL,
 			ephmap_write_folio(folio, folio_size(folio), buf, 1));
 	KUNIT_EXPECT_EQ(test, -EINVAL, ephmap_write_folio(folio, SIZE_MAX, buf,
 							  2));
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			ephmap_read_folio(folio, folio_size(folio), got, 1));
+	KUNIT_EXPECT_EQ(test, -EINVAL, ephmap_read_folio(folio, SIZE_MAX, got,
+							 2));
 }
 
 #ifdef CONFIG_X86_64

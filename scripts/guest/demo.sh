@@ -10,7 +10,7 @@ BENCH=${BENCH:-/tests}
 # checksum that must be right; or none of which moves.
 l2() {
 	flags=mmap,init_shared
-	[ "$1" = --gmem-stock ] || flags=$flags,no_direct_map,movable
+	[ "$1" = --gmem-stock ] || flags=$flags,no_direct_map,movable,rdwr
 	"$BENCH/guest_memfd_boot_test" --moves 1 --flags "$flags" >/tmp/l2 || return
 	awk '/ moves of / { all = $2; pages = $5 }
 		/^ok .*every page moved/ { each = 1 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * KUnit suite of what guest_memfd has to do, and no system call shows: on real
- * VMs, made by /dev/kvm's ioctls. The numbers M1 to M20 are those of the
- * conditions in Documentation/mm/no_direct_map.rst.
+ * VMs, made by /dev/kvm's ioctls. The numbers M1 to M20 and G1 to G16 are those
+ * of the conditions in Documentation/mm/no_direct_map.rst.
  */
 #include <kunit/test.h>
 #include <linux/ephmap.h>
@@ -13,6 +13,7 @@
 #include <linux/fs_struct.h>
 #include <linux/kvm_host.h>
 #include <linux/mman.h>
+#include <linux/pagemap.h>
 #include <linux/resource.h>
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
@@ -192,9 +193,73 @@ static void m7_read_only_map_is_not_writable(struct kunit *test)
 	}
 }
 
+/* === kvm_gmem_access() ==================================================== */
+
+static void put_word(void *addr, void *arg)
+{
+	WRITE_ONCE(*(u64 *)addr, *(u64 *)arg);
+}
+
+static void get_word(void *addr, void *arg)
+{
+	*(u64 *)arg = READ_ONCE(*(u64 *)addr);
+}
+
+static int access_word(struct kvm *kvm, gpa_t gpa,
+		       void (*fn)(void *addr, void *arg), u64 *word)
+{
+	int idx, r;
+
+	idx = srcu_read_lock(&kvm->srcu);
+	r = kvm_gmem_access(kvm, gpa, sizeof(*word), fn, word);
+	srcu_read_unlock(&kvm->srcu, idx);
+	return r;
+}
+
+/* What fails has not been done, not even in part. */
+static void g9_access_that_fails_does_nothing(struct kunit *test)
+{
+	const gpa_t gpa = GMEM_GPA + 8;
+	u64 first = 0x1111, second = 0x2222, got = 0;
+	struct file *vm, *gmem;
+	struct folio *folio;
+	struct kvm *kvm;
+	int r;
+
+	if (!ephmap_available())
+		kunit_skip(test, "ephmap=off: there is no such memory");
+
+	vm = test_vm(test);
+	kvm = vm->private_data;
+	gmem = test_slot(test, vm);
+	KUNIT_EXPECT_EQ(test, 0, access_word(kvm, gpa, put_word, &first));
+
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			access_word(kvm, GMEM_GPA + PAGE_SIZE - 4, put_word,
+				    &second));
+	KUNIT_EXPECT_EQ(test, -EFAULT,
+			access_word(kvm, GMEM_GPA + PAGE_SIZE, put_word,
+				    &second));
+
+	folio = filemap_get_folio(gmem->f_mapping, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(folio));
+	if (IS_ENABLED(CONFIG_MEMORY_FAILURE)) {
+		SetPageHWPoison(folio_page(folio, 0));
+		r = access_word(kvm, gpa, put_word, &second);
+		ClearPageHWPoison(folio_page(folio, 0));
+		KUNIT_EXPECT_EQ(test, -EHWPOISON, r);
+	}
+	KUNIT_EXPECT_TRUE(test, folio_test_dirty(folio));
+	folio_put(folio);
+
+	KUNIT_EXPECT_EQ(test, 0, access_word(kvm, gpa, get_word, &got));
+	KUNIT_EXPECT_EQ(test, first, got);
+}
+
 static struct kunit_case kvm_gmem_cases[] = {
 	KUNIT_CASE(m1_creation_that_fails_bars_nothing),
 	KUNIT_CASE(m7_read_only_map_is_not_writable),
+	KUNIT_CASE(g9_access_that_fails_does_nothing),
 	{}
 };
 

@@ -57,16 +57,22 @@ static int finish(struct gm *g, int ret)
 /* The flags of VMs of one type: what is reported, and what is accepted. */
 static int flags_of_type(unsigned long type, bool copies)
 {
-	u64 want = copies ? GM_MOVABLE | (sm_on ? GM_NDM : 0) : 0, got;
+	const u64 all[] = { GM_NDM, GM_WRITE, GM_MOVABLE, GM_RDWR };
+	u64 want = copies ? GM_WRITE | GM_MOVABLE | GM_RDWR |
+			    (sm_on ? GM_NDM : 0) : 0, got;
 	struct kvm_vm *vm = vm_create_barebones_type(type);
 	int fd, ret = KSFT_PASS;
 
 	got = vm_check_cap(vm, KVM_CAP_GUEST_MEMFD_FLAGS) &
-	      (GM_NDM | GM_MOVABLE);
+	      (GM_NDM | GM_WRITE | GM_MOVABLE | GM_RDWR);
 	if (got != want)
 		ret = sm_fail("VM type %lu: flags %#lx, not %#lx", type, got,
 			      want);
-	for (u64 flags = 0; flags <= (GM_NDM | GM_MOVABLE); flags += GM_NDM) {
+	for (unsigned int set = 0; set < 1 << ARRAY_SIZE(all); set++) {
+		u64 flags = 0;
+
+		for (unsigned int i = 0; i < ARRAY_SIZE(all); i++)
+			flags |= set >> i & 1 ? all[i] : 0;
 		fd = __vm_create_guest_memfd(vm, SM_PAGE, flags);
 		if (flags & ~want ? fd >= 0 || errno != EINVAL : fd < 0)
 			ret = sm_fail("VM type %lu, flags %#lx: %s", type,
@@ -95,6 +101,33 @@ static int test_flags(void)
 	if (!(kvm_check_cap(KVM_CAP_GUEST_MEMFD_FLAGS) & GM_NDM) == sm_on)
 		ret = sm_fail("/dev/kvm says otherwise");
 	sm_note("VM types %#lx, %d of them confidential", types, others);
+	return ret;
+}
+
+/* Bits 0 to 3, as numbers: VMMs that are built elsewhere use them. */
+static int test_flag_bits(void)
+{
+	const u64 bits = 1 | 2 | (sm_on ? 4 : 0) | 8;
+	static char buf[SM_PAGE] __aligned(SM_PAGE);
+	struct secret s = { .nr = 1 };
+	struct kvm_vm *vm = vm_create_barebones();
+	int ret = KSFT_PASS;
+
+	sm_bind_task(sm_from);
+	s.fd = __vm_create_guest_memfd(vm, SM_PAGE, bits);
+	if (s.fd < 0)
+		return sm_fail("flags %#lx: %s", bits, strerror(errno));
+	if (pwrite(s.fd, buf, SM_PAGE, 0) != (ssize_t)SM_PAGE)
+		ret = sm_fail("cannot be written: %s", strerror(errno));
+	if (pread(s.fd, buf, 1, 0) != -1)
+		ret = sm_fail("can be read");
+	s.mem = mmap(NULL, SM_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, s.fd, 0);
+	if (s.mem == MAP_FAILED)
+		return sm_fail("mmap: %s", strerror(errno));
+	sm_get((u64 *)s.mem);
+	sm_move(&s, sm_to);
+	if (sm_on_node(&s, sm_to))
+		ret = sm_fail("can be moved");
 	return ret;
 }
 
@@ -671,6 +704,7 @@ static int test_punch(void)
 	int ret;
 	u64 holes = 0;
 
+	gm_how.access = gm_stock ? 0 : GM_RDWR;
 	gm_new(&g, 2, sm_nr / 4, gm_guest_loose);
 	gm_start(&g);
 	mover_start(&m, &g);
@@ -687,7 +721,7 @@ static int test_punch(void)
 		    fallocate(g.s.fd, FALLOC_FL_KEEP_SIZE, first * SM_PAGE,
 			      nr * SM_PAGE))
 			return sm_fail("fallocate: %s", strerror(errno));
-		if (gm_no_map() && rand_r(&seed) % 2 &&
+		if (gm_how.access && rand_r(&seed) % 2 &&
 		    pwrite(g.s.fd, zeroes, sizeof(zeroes), first * SM_PAGE) <= 0)
 			return sm_fail("pwrite: %s", strerror(errno));
 		if (!gm_how.private)
@@ -862,6 +896,7 @@ static int test_shootdowns(void)
 	static char buf[SM_PAGE];
 	struct gm g;
 
+	gm_how.access = GM_RDWR;
 	gm_new(&g, 1, nr, gm_guest_strict);
 	fallocated = sm_vmstat(name);
 	gm_allocate(&g, sm_from);
@@ -952,6 +987,42 @@ static int test_balance(void)
 	return ret;
 }
 
+/*
+ * The guest's mappings come from the file: they stay when only the VMM's go. A
+ * page that moves is zapped once.
+ */
+static int test_notifier(void)
+{
+	const size_t nr = 64, times = 10;
+	u64 faults, flushes, moves;
+	int ret = KSFT_PASS;
+	struct gm g;
+
+	gm_new_strict(&g, 1, nr);
+	gm_start(&g);
+	gm_wait(&g);
+	faults = vcpu_get_stat(g.vcpus[0], pf_fixed);
+	flushes = vm_get_stat(g.vm, remote_tlb_flush_requests);
+	for (size_t i = 0; i < times; i++) {
+		if (madvise(g.s.mem, gm_size(&g), MADV_DONTNEED))
+			return sm_fail("madvise: %s", strerror(errno));
+		gm_wait(&g);
+		gm_touch(&g);
+	}
+	faults = vcpu_get_stat(g.vcpus[0], pf_fixed) - faults;
+	flushes = vm_get_stat(g.vm, remote_tlb_flush_requests) - flushes;
+	if (faults >= nr || flushes >= times)
+		ret = KSFT_FAIL;
+
+	moves = vm_get_stat(g.vm, remote_tlb_flush_requests);
+	gm_move(&g, sm_to);
+	gm_wait(&g);
+	moves = vm_get_stat(g.vm, remote_tlb_flush_requests) - moves;
+	sm_note("unmapped %zu times: %lu faults, %lu flushes; moved: %lu flushes for %zu pages",
+		times, faults, flushes, moves, nr);
+	return finish(&g, ret);
+}
+
 /* ------------------------------------------------------ write(2), pwrite */
 
 /* The byte of a file at an offset, once it is written. */
@@ -1014,8 +1085,9 @@ static int test_pwrite(void)
 	struct gm g;
 	ssize_t n;
 	int ret = KSFT_PASS;
-	u8 *buf;
+	u8 *buf, *back;
 
+	gm_how.access = GM_RDWR;
 	gm_new(&g, 1, size / SM_PAGE, guest_verify_bytes);
 	/* The last page of the buffer is not there. */
 	buf = mmap(NULL, size + SM_PAGE, PROT_READ | PROT_WRITE,
@@ -1042,9 +1114,9 @@ static int test_pwrite(void)
 	ranges[nr++] = (struct range){ size - 2 * SM_PAGE + 5, size };
 	if (lseek(g.s.fd, 0, SEEK_CUR) != (off_t)size)
 		ret = sm_fail("position %ld", lseek(g.s.fd, 0, SEEK_CUR));
-	if (write(g.s.fd, buf, 1) != -1 || errno != ENOSPC ||
-	    pwrite(g.s.fd, buf, 1, size) != -1 || errno != ENOSPC ||
-	    pwrite(g.s.fd, buf, 1, size + 123456) != -1 || errno != ENOSPC)
+	if (write(g.s.fd, buf, 1) != -1 || errno != EINVAL ||
+	    pwrite(g.s.fd, buf, 1, size) != -1 || errno != EINVAL ||
+	    pwrite(g.s.fd, buf, 1, size + 123456) != -1 || errno != EINVAL)
 		ret = sm_fail("beyond the end: %s", strerror(errno));
 	if (pwrite(g.s.fd, buf, 0, 0) != 0)
 		ret = sm_fail("no bytes: %s", strerror(errno));
@@ -1068,8 +1140,28 @@ static int test_pwrite(void)
 		ret = sm_fail("pwritev: %s", strerror(errno));
 	ranges[nr++] = (struct range){ 10 * SM_PAGE + 50, 10 * SM_PAGE + 350 };
 
-	if (pread(g.s.fd, buf, 1, 0) != -1)
-		ret = sm_fail("the file can be read");
+	/* Read it all, from an odd offset on, and nothing at the end. */
+	back = malloc(size);
+	n = pread(g.s.fd, back, size, 3);
+	if (n != (ssize_t)size - 3)
+		ret = sm_fail("pread: %zd", n);
+	for (ssize_t off = 3; off < n; off++) {
+		u8 want = 0;
+
+		for (unsigned int i = 0; i < nr; i++)
+			if (off >= (ssize_t)ranges[i].off &&
+			    off < (ssize_t)ranges[i].end)
+				want = byte_at(g.s.seed, off);
+		if (back[off - 3] != want)
+			ret = sm_fail("byte %zd is read as %#x, not %#x", off,
+				      back[off - 3], want);
+	}
+	if (pread(g.s.fd, back, 1, size) != 0)
+		ret = sm_fail("there is something behind the end");
+	/* The last page of the target is not there. */
+	n = pread(g.s.fd, buf + size - SM_PAGE, 2 * SM_PAGE, 0);
+	if (n <= 0 || n > (ssize_t)SM_PAGE)
+		ret = sm_fail("half a target: %zd", n);
 
 	sync_global_to_guest(g.vm, ranges);
 	vcpu_args_set(g.vcpus[0], 2, (u64)nr, 0ul);
@@ -1100,6 +1192,7 @@ static int test_write_moving(void)
 	struct gm g;
 	u8 *buf;
 
+	gm_how.access = GM_RDWR;
 	gm_new(&g, 2, 2 * half, guest_verify_bytes);
 	buf = malloc(gm_size(&g));
 	fill(buf, g.s.seed, 0, gm_size(&g));
@@ -1148,6 +1241,231 @@ static int test_write_refused(void)
 	if (read(g.s.fd, buf, sizeof(buf)) != -1)
 		return sm_fail("read is possible");
 	return KSFT_PASS;
+}
+
+/* ------------------------------------------- G2, G16: populate, snapshots */
+
+/* Populate only, where there is no direct map; page by page. */
+static int test_write_flag(void)
+{
+	const size_t nr = 40;
+	int ret = KSFT_PASS;
+	struct gm g;
+	ssize_t n;
+	u8 *buf;
+
+	gm_how.access = GM_WRITE;
+	gm_new(&g, 1, nr, guest_verify_bytes);
+	buf = mmap(NULL, 2 * gm_size(&g), PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	fill(buf, g.s.seed, 0, gm_size(&g));
+	if (gm_how.private) {
+		if (pwrite(g.s.fd, buf, SM_PAGE, 0) != -1 || errno != EPERM)
+			ret = sm_fail("private memory: %s", strerror(errno));
+		return ret;
+	}
+
+	/* Another's page, and the VMM's. */
+	if (fallocate(g.s.fd, FALLOC_FL_KEEP_SIZE, 10 * SM_PAGE, SM_PAGE))
+		return sm_fail("fallocate: %s", strerror(errno));
+	sm_set((u64 *)sm_page(&g.s, 20), 0x1234);
+	ranges[0] = (struct range){ 0, gm_size(&g) };
+	if (!gm_no_map()) {
+		n = pwrite(g.s.fd, buf, gm_size(&g), 0);
+		if (n != (ssize_t)gm_size(&g))
+			ret = sm_fail("pwrite: %zd", n);
+		goto limits;
+	}
+	n = pwrite(g.s.fd, buf, gm_size(&g), 0);
+	if (n != 10 * (ssize_t)SM_PAGE)
+		ret = sm_fail("up to a page that is there: %zd", n);
+	n = pwrite(g.s.fd, buf + n, gm_size(&g) - n, n);
+	if (n != -1 || errno != EEXIST)
+		ret = sm_fail("at a page that is there: %zd, %s", n,
+			      strerror(errno));
+	n = pwrite(g.s.fd, buf + 11 * SM_PAGE, 20 * SM_PAGE, 11 * SM_PAGE);
+	if (n != 9 * (ssize_t)SM_PAGE)
+		ret = sm_fail("up to the VMM's page: %zd", n);
+	if (sm_get((u64 *)sm_page(&g.s, 20)) != 0x1234)
+		ret = sm_fail("the VMM's page was written");
+	if (sm_get((u64 *)sm_page(&g.s, 10)))
+		ret = sm_fail("an allocated page was written");
+	if (fallocate(g.s.fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
+		      10 * SM_PAGE, 11 * SM_PAGE))
+		return sm_fail("punch hole: %s", strerror(errno));
+	n = pwrite(g.s.fd, buf + 10 * SM_PAGE, 30 * SM_PAGE, 10 * SM_PAGE);
+	if (n != 30 * (ssize_t)SM_PAGE)
+		ret = sm_fail("into the hole: %zd, %s", n, strerror(errno));
+limits:
+	/* Short at the end; nothing behind it; no part of a page. */
+	n = gm_size(&g) - SM_PAGE;
+	if (!gm_no_map() &&
+	    pwrite(g.s.fd, buf + n, 2 * SM_PAGE, n) != (ssize_t)SM_PAGE)
+		ret = sm_fail("over the end");
+	n = gm_size(&g);
+	if (pwrite(g.s.fd, buf, SM_PAGE, n) != -1 || errno != EINVAL ||
+	    pwrite(g.s.fd, buf, SM_PAGE, n + SM_PAGE) != -1 || errno != EINVAL)
+		ret = sm_fail("behind the end: %s", strerror(errno));
+	if (pwrite(g.s.fd, buf, 100, 0) != -1 || errno != EINVAL ||
+	    pwrite(g.s.fd, buf, SM_PAGE, 8) != -1 || errno != EINVAL)
+		ret = sm_fail("parts of pages: %s", strerror(errno));
+	if (pread(g.s.fd, buf, SM_PAGE, 0) != -1)
+		ret = sm_fail("the file can be read");
+
+	sync_global_to_guest(g.vm, ranges);
+	vcpu_args_set(g.vcpus[0], 2, 1ul, 0ul);
+	gm_start(&g);
+	return worse(gm_stop(&g), ret);
+}
+
+/*
+ * At the moment that a page is populated, the guest uses it: it finds all of
+ * what is written, or has a page of zeroes that it keeps. In every other page
+ * it stores a word first.
+ */
+#define RACE_WORD	7
+#define RACE_TAG(page)	(0x7a67000000000000ULL | (page))
+
+static void guest_race_writer(u64 id, u64 stride)
+{
+	struct gm_report *r = &gm_shared.report[0];
+
+	for (u64 page = 0; page < gm_shared.nr; page++) {
+		u64 *p = gm_guest_page(page), last, want;
+
+		sm_set(&r->gen, page + 1);
+		while (sm_get(&gm_shared.arg[0]) <= page)
+			cpu_relax();
+		if (page % 2)
+			sm_set(&p[RACE_WORD], RACE_TAG(page));
+		last = sm_get(&p[SM_WORDS - 1]);
+		for (u64 i = 0; i < SM_WORDS; i++) {
+			want = last ? sm_word(gm_shared.seed, page, i) : 0;
+			if (page % 2 && i == RACE_WORD)
+				want = RACE_TAG(page);
+			if (sm_get(&p[i]) != want)
+				gm_guest_saw(r, page, i, sm_get(&p[i]), want);
+		}
+	}
+	r->passes++;
+	GUEST_DONE();
+}
+
+static int test_write_race(void)
+{
+	size_t written = 0, first = 0, nr = sm_nr / 2;
+	int ret = KSFT_PASS;
+	struct gm g;
+	u64 *buf;
+
+	gm_how.access = GM_WRITE;
+	gm_new(&g, 1, nr, guest_race_writer);
+	buf = mmap(NULL, SM_PAGE, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	gm_start(&g);
+	for (size_t page = 0; page < nr; page++) {
+		for (unsigned int i = 0; i < SM_WORDS; i++)
+			buf[i] = sm_word(g.s.seed, page, i);
+		while (sm_get(&g.shared->report[0].gen) <= page &&
+		       !g.threads[0].err)
+			sched_yield();
+		sm_set(&g.shared->arg[0], page + 1);
+		/* Sometimes one is first, sometimes the other. */
+		for (size_t spin = page % 64 * 64; spin; spin--)
+			asm volatile("" ::: "memory");
+		if (pwrite(g.s.fd, buf, SM_PAGE, page * SM_PAGE) ==
+		    (ssize_t)SM_PAGE)
+			written++;
+		else if (errno == EEXIST)
+			first++;
+		else
+			ret = sm_fail("pwrite: %s", strerror(errno));
+	}
+	ret = worse(gm_stop(&g), ret);
+	for (size_t page = 1; page < nr; page += 2)
+		if (sm_get((u64 *)sm_page(&g.s, page) + RACE_WORD) !=
+		    RACE_TAG(page))
+			ret = sm_fail("page %zu: what the guest wrote is lost",
+				      page);
+	sm_note("%zu written, the guest was first %zu times", written, first);
+	return ret;
+}
+
+/* A snapshot is what SEEK_DATA finds; restored into another file. */
+static int snapshot(struct gm *g, int to, size_t *pages, size_t *holes)
+{
+	off_t data, hole = 0, size = gm_size(g);
+	char *buf = malloc(size);
+
+	for (*pages = *holes = 0; hole < size; ) {
+		data = lseek(g->s.fd, hole, SEEK_DATA);
+		if (data < 0 && errno == ENXIO)
+			data = size;
+		if (data < hole)
+			return sm_fail("SEEK_DATA: %s", strerror(errno));
+		*holes += (data - hole) / SM_PAGE;
+		if (data == size)
+			break;
+		hole = lseek(g->s.fd, data, SEEK_HOLE);
+		if (hole <= data)
+			return sm_fail("SEEK_HOLE: %s", strerror(errno));
+		*pages += (hole - data) / SM_PAGE;
+		if (pread(g->s.fd, buf, hole - data, data) != hole - data)
+			return sm_fail("pread: %s", strerror(errno));
+		if (to >= 0 &&
+		    pwrite(to, buf, hole - data, data) != hole - data)
+			return sm_fail("pwrite: %s", strerror(errno));
+	}
+	free(buf);
+	return KSFT_PASS;
+}
+
+static int test_snapshot(void)
+{
+	size_t nr = 200, pages, holes, want = 0;
+	char *a, *b;
+	struct gm g, new;
+	unsigned int seed = 5;
+	int ret;
+
+	gm_how.access = GM_RDWR;
+	gm_new(&g, 1, nr, gm_guest_strict);
+	gm_new(&new, 1, nr, gm_guest_strict);
+	a = malloc(gm_size(&g));
+	b = malloc(gm_size(&g));
+	for (size_t page = 0; page < nr; page++) {
+		if (rand_r(&seed) % 3 == 0)
+			continue;
+		fill((u8 *)a, g.s.seed, page * SM_PAGE, SM_PAGE);
+		if (pwrite(g.s.fd, a, SM_PAGE, page * SM_PAGE) !=
+		    (ssize_t)SM_PAGE)
+			return sm_fail("pwrite: %s", strerror(errno));
+		want++;
+	}
+	/* Reading leaves holes as they are. */
+	memset(a, 1, gm_size(&g));
+	if (pread(g.s.fd, a, gm_size(&g), 0) != (ssize_t)gm_size(&g))
+		return sm_fail("pread: %s", strerror(errno));
+	ret = snapshot(&g, new.s.fd, &pages, &holes);
+	sm_note("%zu pages, %zu holes", pages, holes);
+	if (ret != KSFT_PASS)
+		return ret;
+	if (pages != want || holes != nr - want)
+		return sm_fail("not %zu and %zu", want, nr - want);
+	if (pread(new.s.fd, b, gm_size(&g), 0) != (ssize_t)gm_size(&g) ||
+	    memcmp(a, b, gm_size(&g)))
+		return sm_fail("the new file differs");
+	for (size_t i = 0; i < gm_size(&g); i++) {
+		u8 byte = byte_at(g.s.seed, i);
+
+		if (a[i] && (u8)a[i] != byte)
+			return sm_fail("byte %zu: %#x, not %#x", i, (u8)a[i],
+				       byte);
+	}
+	ret = snapshot(&new, -1, &pages, &holes);
+	if (pages != want || holes != nr - want)
+		ret = sm_fail("then %zu pages, %zu holes", pages, holes);
+	return ret;
 }
 
 /* ------------------------------- M7: what KVM itself has in guest memory */
@@ -1282,6 +1600,139 @@ static int test_steal_time(void)
 	}
 	sm_note("version %lu", version);
 	return KSFT_PASS;
+}
+
+/*
+ * vCPU 0 has its clock and its steal time in the first page, and all vCPUs read
+ * them. The VMM says when it changes something, so that no reader takes an old
+ * page's version for that of a new one.
+ */
+#define CLOCK_SPINS	10000000UL
+
+static bool guest_clock_once(struct gm_report *r,
+			     const struct pvclock_vcpu_time_info *info, u64 *ns)
+{
+	unsigned long spins = 0;
+	u64 change = sm_get(&gm_shared.arg[0]), delta;
+	u32 version, mul;
+	s8 shift;
+
+	while ((version = sm_get(&info->version)) & 1) {
+		if (++spins < CLOCK_SPINS)
+			continue;
+		gm_guest_saw(r, 0, 0, version, version + 1);
+		return false;
+	}
+	asm volatile("" ::: "memory");
+	delta = rdtsc() - info->tsc_timestamp;
+	shift = info->tsc_shift;
+	mul = info->tsc_to_system_mul;
+	delta = shift >= 0 ? delta << shift : delta >> -shift;
+	*ns = ((unsigned __int128)delta * mul >> 32) + info->system_time;
+	asm volatile("" ::: "memory");
+	return mul && version == sm_get(&info->version) && !(change & 1) &&
+	       change == sm_get(&gm_shared.arg[0]);
+}
+
+static void guest_clock_reader(u64 id, u64 stride)
+{
+	const struct pvclock_vcpu_time_info *info = (void *)(GM_GPA + 64);
+	struct gm_report *r = &gm_shared.report[id];
+	u64 ns, last = 0;
+
+	if (!id) {
+		wrmsr(MSR_KVM_SYSTEM_TIME_NEW, (GM_GPA + 64) | KVM_MSR_ENABLED);
+		if (gm_shared.arg[1])
+			wrmsr(MSR_KVM_STEAL_TIME,
+			      (GM_GPA + 128) | KVM_MSR_ENABLED);
+	}
+	do {
+		if (!guest_clock_once(r, info, &ns))
+			continue;
+		if (ns < last)
+			gm_guest_saw(r, 0, 1, ns, last);
+		last = ns;
+		sm_set(&r->passes, r->passes + 1);
+	} while (!sm_get(&gm_shared.stop));
+	GUEST_DONE();
+}
+
+static void clock_changes(struct gm *g)
+{
+	sm_set(&g->shared->arg[0], g->shared->arg[0] + 1);
+}
+
+/* A page with an error stays for a while, then it leaves the file. */
+static size_t clock_poison(struct gm *g, u64 *pfn)
+{
+	if (!gm_no_map() || !sm_exists(SM_DEBUGFS "hwpoison/corrupt-pfn"))
+		return 0;
+	access((char *)g->s.mem, F_OK);
+	*pfn = sm_pfn(g->s.mem);
+	if (!*pfn)
+		return 0;
+	sm_writef(SM_DEBUGFS "hwpoison/corrupt-pfn", "%#llx",
+		  (unsigned long long)*pfn);
+	sm_sleep_ms(2);
+	return sm_kpf(*pfn, SM_KPF_HWPOISON);
+}
+
+static int test_clock_races(void)
+{
+	const int punch = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE;
+	struct pvclock_vcpu_time_info *info;
+	size_t times = 0, poisoned = 0;
+	struct kvm_clock_data data;
+	struct kvm_steal_time *st;
+	int nodes[] = { sm_from, sm_to }, ret;
+	double end;
+	struct gm g;
+	u64 pfn[8], ns;
+
+	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_LATE, 0, 0);
+	gm_new(&g, 2, 1, guest_clock_reader);
+	g.shared->arg[1] = kvm_cpu_has(X86_FEATURE_KVM_STEAL_TIME);
+	g.retry = true;
+	gm_start(&g);
+	gm_wait(&g);
+	end = sm_now() + rounds(40);
+	for (; times < (size_t)rounds(60) && sm_now() < end; times++) {
+		bool change = times % 3 == 2;
+
+		if (change)
+			clock_changes(&g);
+		if (times % 15 == 14 && poisoned < ARRAY_SIZE(pfn))
+			poisoned += clock_poison(&g, &pfn[poisoned]);
+		if (change && fallocate(g.s.fd, punch, 0, SM_PAGE))
+			return sm_fail("punch hole: %s", strerror(errno));
+		if (change)
+			clock_changes(&g);
+		access((char *)g.s.mem, F_OK);
+		sm_move(&g.s, nodes[times % 2]);
+
+		/* All vCPUs are to be told. */
+		memset(&data, 0, sizeof(data));
+		vm_ioctl(g.vm, KVM_GET_CLOCK, &data);
+		ns = data.clock;
+		memset(&data, 0, sizeof(data));
+		data.clock = ns + 10 * NSEC_PER_SEC;
+		vm_ioctl(g.vm, KVM_SET_CLOCK, &data);
+		sm_run_on(times % 2);
+	}
+	gm_wait(&g);
+	ret = gm_stop(&g);
+	info = (void *)((char *)g.s.mem + 64);
+	st = (void *)((char *)g.s.mem + 128);
+	sm_note("%zu times, %zu poisoned, versions %u and %u", times, poisoned,
+		info->version, st->version);
+	if (info->version & 1 || st->version & 1)
+		ret = sm_fail("an odd version is left: %u, %u", info->version,
+			      st->version);
+	gm_free(&g);
+	for (size_t i = 0; i < poisoned; i++)
+		sm_writef(SM_DEBUGFS "hwpoison/unpoison-pfn", "%#llx",
+			  (unsigned long long)pfn[i]);
+	return ret;
 }
 
 /*
@@ -1871,7 +2322,7 @@ static int test_hwpoison(void)
 	return ret;
 }
 
-/* Its content is lost: write(2) says so as for a page of any file. */
+/* Its content is lost: write(2) and read(2) say so as for a page of any file. */
 static int test_hwpoison_write(void)
 {
 	struct gm_frames frames;
@@ -1885,6 +2336,7 @@ static int test_hwpoison_write(void)
 		return sm_skip("no CONFIG_HWPOISON_INJECT");
 	if (gm_cgroup_enter())
 		return sm_skip("no memory controller, or no /proc/kpagecgroup");
+	gm_how.access = GM_RDWR;
 	gm_new(&g, 1, 1, gm_guest_strict);
 	gm_allocate(&g, sm_from);
 	if (pwrite(g.s.fd, &byte, 1, 5) != 1)
@@ -1902,6 +2354,10 @@ static int test_hwpoison_write(void)
 	err = errno;
 	if (n != -1 || err != EIO)
 		ret = sm_fail("pwrite: %zd, %s", n, n < 0 ? strerror(err) : "");
+	n = pread(g.s.fd, &byte, 1, 5);
+	err = errno;
+	if (n != -1 || err != EIO)
+		ret = sm_fail("pread: %zd, %s", n, n < 0 ? strerror(err) : "");
 	gm_free(&g);
 	if (!sm_kpf(pfn, SM_KPF_HWPOISON) || sm_kpf(pfn, SM_KPF_BUDDY))
 		ret = sm_fail("the page was handed back");
@@ -2098,6 +2554,8 @@ static int test_hibernation(void)
 static const struct gm_test tests[] = {
 	{ "M1: the flags are offered where memory can be copied, else -EINVAL",
 	  test_flags, GM_ONCE },
+	{ "G1: bits 0 to 3 make a file that is written and does not move",
+	  test_flag_bits, GM_ONCE },
 	{ "M2: pages are unevictable, and in movable blocks if they can move",
 	  test_pageblocks, GM_S_ALL | GM_P_BOTH },
 
@@ -2152,17 +2610,27 @@ static const struct gm_test tests[] = {
 	{ "M15: shootdowns are those of whole blocks, for the first use of each",
 	  test_shootdowns, GM_S_SECRET | GM_P_SECRET },
 	{ "M16: all that was taken is given back", test_balance, GM_ALL },
+	{ "G5: the guest keeps its mappings when the VMM's are zapped",
+	  test_notifier, GM_S_NEW },
 
-	{ "write(2): any offset and length, short at the end",
-	  test_pwrite, GM_S_SECRET | GM_P_SECRET },
+	{ "write(2): any offset and length, short at the end; so is read(2)",
+	  test_pwrite, GM_S_NEW | GM_P_NEW },
 	{ "M19: write(2) to pages that move",
-	  test_write_moving, GM_S_BOTH | GM_P_BOTH },
-	{ "M1: without NO_DIRECT_MAP there is no write(2)",
-	  test_write_refused, GM_S_OPEN | GM_P_OPEN },
+	  test_write_moving, GM_S_MOVE | GM_P_MOVE },
+	{ "M1: without WRITE and RDWR there is no write(2), and no read(2)",
+	  test_write_refused, GM_ALL },
+	{ "G2: WRITE populates holes, and stops at a page without a direct map",
+	  test_write_flag, GM_S_NEW | GM_P_NEW },
+	{ "G2: a page that is populated is seen whole, or not at all",
+	  test_write_race, GM_S_SECRET },
+	{ "G16: a snapshot by SEEK_DATA is exact, and holes stay holes",
+	  test_snapshot, GM_S_NEW | GM_P_NEW },
 
 	{ "M7: kvm-clock is kept up to date, also in a page that moved",
 	  test_kvm_clock, GM_S_ALL },
 	{ "M7: so is steal time", test_steal_time, GM_S_ALL },
+	{ "G9: clock and steal time in a page that moves, is punched, poisoned",
+	  test_clock_races, GM_S_SECRET },
 	{ "M7: instructions that KVM emulates", test_string_io, GM_S_ALL },
 	{ "M7: nested guests run while their state moves",
 	  test_nested, GM_S_ALL },
@@ -2186,12 +2654,12 @@ static const struct gm_test tests[] = {
 	  test_hibernation, GM_S_ALL | GM_P_BOTH },
 	{ "M20: a memory error costs one page, for good",
 	  test_hwpoison, GM_S_ALL },
-	{ "M20: write(2) to a page that is poisoned gives EIO",
+	{ "M20: write(2) and read(2) of a page that is poisoned give EIO",
 	  test_hwpoison_write, GM_S_SECRET | GM_P_SECRET },
 	{ "M20: a vCPU cannot use a page any longer that is poisoned",
 	  test_hwpoison_guest, GM_S_ALL | GM_P_BOTH },
 	{ "G8: pages are poisoned while holes are punched and pages move (M4)",
-	  test_poison_punch, GM_S_ALL },
+	  test_poison_punch, GM_S_NEW },
 };
 
 int main(int argc, char **argv)

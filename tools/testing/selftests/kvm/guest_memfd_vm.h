@@ -28,7 +28,9 @@
 #define GM_CGROUP	"/sys/fs/cgroup/gm_test"
 
 #define GM_NDM		GUEST_MEMFD_FLAG_NO_DIRECT_MAP
+#define GM_WRITE	GUEST_MEMFD_FLAG_WRITE
 #define GM_MOVABLE	GUEST_MEMFD_FLAG_MOVABLE
+#define GM_RDWR		GUEST_MEMFD_FLAG_RDWR
 #define GM_SHARED	(GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED)
 
 /* -------------------------------------------------------------- the guest */
@@ -285,9 +287,13 @@ static inline void gm_tell_more(pid_t pid)
 
 /* ---------------------------------------------------------------- the VMM */
 
-/* Which file a test is to use, of which VM: set by the runner. */
+/*
+ * Which file a test is to use, of which VM: set by the runner, but for what a
+ * test asks for itself.
+ */
 static struct gm_how {
 	u64	flags;		/* GM_NDM, GM_MOVABLE */
+	u64	access;		/* GM_WRITE, GM_RDWR */
 	bool	private;	/* KVM_X86_SW_PROTECTED_VM, never mapped */
 } gm_how;
 
@@ -318,7 +324,8 @@ static inline size_t gm_size(const struct gm *g)
 
 static inline u64 gm_file_flags(void)
 {
-	return gm_how.flags | (gm_how.private ? 0 : GM_SHARED);
+	return gm_how.flags | gm_how.access |
+	       (gm_how.private ? 0 : GM_SHARED);
 }
 
 static inline void gm_slot(struct gm *g, bool there)
@@ -705,6 +712,10 @@ enum gm_variant {
 	GM_P_OPEN	= GM_P_NONE | GM_P_MOV,
 	GM_P_ALL	= GM_P_STAY | GM_P_MOVE,
 	GM_ALL		= GM_S_ALL | GM_P_ALL,
+
+	/* Not on an unpatched kernel, see gm_stock. */
+	GM_S_NEW	= GM_S_ALL & ~GM_S_NONE,
+	GM_P_NEW	= GM_P_ALL & ~GM_P_NONE,
 };
 
 static bool gm_stock;		/* -u: no file has any of the new flags */

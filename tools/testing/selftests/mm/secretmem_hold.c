@@ -3,7 +3,8 @@
  * Hold secret pages for somebody who looks at all of the machine's memory
  * from outside (M13). Fill them with what a seed says, move them about, and
  * at each stage say its name and wait, so that memory can be looked at. With
- * -g they are a VM's memory, one half of it loaded by pwrite(2).
+ * -g they are a VM's memory, one half of it loaded by pwrite(2), and all of it
+ * read by pread(2).
  *
  * Not a test by itself: the verdict is the observer's.
  */
@@ -161,6 +162,10 @@ int main(int argc, char **argv)
 
 	if (sm_load(&s, sm_from)) {
 		printf("outside: cannot be written\n");
+		return KSFT_FAIL;
+	}
+	if (guest && sm_read_pages(&s)) {
+		printf("outside: cannot be read\n");
 		return KSFT_FAIL;
 	}
 

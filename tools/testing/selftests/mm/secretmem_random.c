@@ -185,6 +185,11 @@ static bool file_movable(const struct file *f)
 	return f->guest ? f->flags & GUEST_MEMFD_FLAG_MOVABLE : sm_on;
 }
 
+static bool file_rdwr(const struct file *f)
+{
+	return f->guest && f->flags & GUEST_MEMFD_FLAG_RDWR;
+}
+
 static int file_id(const struct file *f)
 {
 	return f - files;
@@ -853,10 +858,13 @@ static void mover_pause(bool pause)
 
 static bool op_create(void)
 {
-	static const __u64 kinds[] = {
-		GUEST_MEMFD_FLAG_NO_DIRECT_MAP | GUEST_MEMFD_FLAG_MOVABLE,
-		GUEST_MEMFD_FLAG_NO_DIRECT_MAP | GUEST_MEMFD_FLAG_MOVABLE,
-		GUEST_MEMFD_FLAG_NO_DIRECT_MAP,
+	const __u64 ndm = GUEST_MEMFD_FLAG_NO_DIRECT_MAP, rdwr =
+		GUEST_MEMFD_FLAG_RDWR;
+	const __u64 kinds[] = {
+		ndm | GUEST_MEMFD_FLAG_MOVABLE | rdwr,
+		ndm | GUEST_MEMFD_FLAG_MOVABLE | rdwr,
+		ndm | rdwr,
+		GUEST_MEMFD_FLAG_MOVABLE | rdwr,
 		GUEST_MEMFD_FLAG_MOVABLE,
 		0,
 	};
@@ -876,7 +884,7 @@ static bool op_create(void)
 		f->guest = true;
 		f->flags = kinds[rnd(ARRAY_SIZE(kinds))];
 		if (!have_ndm)
-			f->flags &= ~GUEST_MEMFD_FLAG_NO_DIRECT_MAP;
+			f->flags &= ~ndm;
 		doing("%ld: create guest_memfd file %d, %zu pages, flags %#llx",
 		      shared->op, file_id(f), f->nr,
 		      (unsigned long long)f->flags);
@@ -1016,7 +1024,7 @@ static bool op_pwrite(void)
 {
 	struct file *f = any_file(has_pages);
 	size_t max, off, len, avail;
-	bool ndm_guest;
+	bool rdwr;
 	ssize_t ret;
 	char *buf;
 
@@ -1026,7 +1034,7 @@ static bool op_pwrite(void)
 	off = rnd(max + SM_PAGE);
 	len = rnd(one_in(2) ? 64 : max) + 1;
 	avail = one_in(4) ? rnd(len) : len;
-	ndm_guest = f->guest && file_ndm(f);
+	rdwr = file_rdwr(f);
 	doing("%ld: pwrite file %d at %zu, %zu bytes of %zu", shared->op,
 	      file_id(f), off, len, avail);
 
@@ -1048,9 +1056,9 @@ static bool op_pwrite(void)
 		avail = 0;
 	else if (avail > max - off)
 		avail = max - off;
-	if (!ndm_guest || !avail ? ret >= 0 : ret != (ssize_t)avail)
+	if (!rdwr || !avail ? ret >= 0 : ret != (ssize_t)avail)
 		differs(V_RESULT, "pwrite: %zd of %zu, errno %d", ret,
-			ndm_guest ? avail : 0, errno);
+			rdwr ? avail : 0, errno);
 	if (ret > 0) {
 		pages_exist(f, off / SM_PAGE,
 			    (off + ret - 1) / SM_PAGE - off / SM_PAGE + 1);
@@ -1060,7 +1068,24 @@ static bool op_pwrite(void)
 	return true;
 }
 
-/* What all but write(2) to guest memory gets: nothing. */
+/* A hole reads as zeroes, and does not exist afterwards either. */
+static void read_file(struct file *f)
+{
+	char say[160];
+	size_t i = rnd(f->nr);
+	__u64 buf[SM_WORDS];
+	ssize_t ret;
+
+	doing("%ld: read file %d page %zu", shared->op, file_id(f), i);
+	ret = pread(f->fd, buf, SM_PAGE, i * SM_PAGE);
+	done(" = %zd", ret < 0 ? -errno : ret);
+	if (ret != (ssize_t)SM_PAGE)
+		differs(V_RESULT, "pread: %zd, errno %d", ret, errno);
+	if (compare(f, i, buf, say, sizeof(say)))
+		differs(V_WORDS, "%s (pread)", say);
+}
+
+/* What guest memory with RDWR does not refuse. */
 static bool op_refused(void)
 {
 	struct file *f = any_file(has_fd);
@@ -1068,6 +1093,10 @@ static bool op_refused(void)
 
 	if (!f)
 		return false;
+	if (file_rdwr(f)) {
+		read_file(f);
+		return true;
+	}
 	doing("%ld: read file %d", shared->op, file_id(f));
 	must(false, pread(f->fd, buf, sizeof(buf), 0), "read(2)");
 	if (strcmp(buf, "not a secret"))

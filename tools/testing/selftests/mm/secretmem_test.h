@@ -464,7 +464,9 @@ struct kvm_userspace_memory_region2 {
 #endif
 #ifndef GUEST_MEMFD_FLAG_NO_DIRECT_MAP
 #define GUEST_MEMFD_FLAG_NO_DIRECT_MAP	BIT_ULL(2)
-#define GUEST_MEMFD_FLAG_MOVABLE	BIT_ULL(3)
+#define GUEST_MEMFD_FLAG_WRITE		BIT_ULL(3)
+#define GUEST_MEMFD_FLAG_MOVABLE	BIT_ULL(16)
+#define GUEST_MEMFD_FLAG_RDWR		BIT_ULL(18)
 #endif
 
 #define SM_GPA		0x100000	/* where the guest finds it */
@@ -501,8 +503,9 @@ static inline int sm_vm_slot(int vm, unsigned int slot, __u64 gpa, void *mem,
 }
 
 /*
- * As sm_open(), but the memory of a new VM: without a direct map, movable, and
- * mapped here. The kernel does not know both flags, or has no KVM: -errno.
+ * As sm_open(), but the memory of a new VM: without a direct map, movable, to be
+ * read and written, and mapped here. The kernel does not know the flags, or has
+ * no KVM: -errno.
  */
 static inline int sm_open_guest(struct secret *s, size_t nr)
 {
@@ -510,7 +513,7 @@ static inline int sm_open_guest(struct secret *s, size_t nr)
 		.size = nr * SM_PAGE,
 		.flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED |
 			 GUEST_MEMFD_FLAG_NO_DIRECT_MAP |
-			 GUEST_MEMFD_FLAG_MOVABLE,
+			 GUEST_MEMFD_FLAG_MOVABLE | GUEST_MEMFD_FLAG_RDWR,
 	};
 	int err;
 
@@ -569,6 +572,28 @@ static inline int sm_write_pages(const struct secret *s, size_t first,
 	explicit_bzero(buf, len);
 	munmap(buf, len);
 	return done == len ? 0 : done < 0 ? done : -EIO;
+}
+
+/* Read and verify all pages by pread(2), and wipe what they are read to. */
+static inline int sm_read_pages(const struct secret *s)
+{
+	__u64 *buf = mmap(NULL, SM_PAGE, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int err = 0;
+
+	if (buf == MAP_FAILED)
+		return -errno;
+	for (size_t page = 0; page < s->nr && !err; page++) {
+		if (pread(s->fd, buf, SM_PAGE, page * SM_PAGE) !=
+		    (ssize_t)SM_PAGE)
+			err = -EIO;
+		for (unsigned int i = 0; i < SM_WORDS && !err; i++)
+			if (sm_get(&buf[i]) != sm_word(s->seed, page, i))
+				err = -EILSEQ;
+	}
+	explicit_bzero(buf, SM_PAGE);
+	munmap(buf, SM_PAGE);
+	return err;
 }
 
 /* ------------------------------------------------------------------ nodes */

@@ -1548,29 +1548,6 @@ static bool exec_fails_with(const char *what, const char *path, int error)
 }
 
 /*
- * In a process by itself: after many of these one with two CPUs was seen to hang in
- * clone3(), in mm_get_cid(), when it made its first thread.
- */
-static bool execs_fail(const char *none, const char *script, const char *elf)
-{
-	int status = -1;
-	pid_t pid;
-
-	fflush(stdout);
-	pid = fork();
-	if (!pid) {
-		bool ok = exec_fails_with("exec of what is no program", none,
-					  ENOEXEC) &
-			  exec_fails_with("exec of a script", script, ENOEXEC) &
-			  exec_fails_with("exec of an ELF file", elf, ELIBBAD);
-
-		fflush(stdout);
-		_exit(!ok);
-	}
-	return pid > 0 && waitpid(pid, &status, 0) == pid && !status;
-}
-
-/*
  * A file that is no program; a script, and an ELF program, that have it for their
  * interpreter: of these the kernel reads more. It ends before there is a process
  * to be replaced.
@@ -1609,7 +1586,9 @@ static bool test_no_exits_exec(void)
 	strcpy(image.name, none);
 	image.interp.p_filesz = strlen(none) + 1;
 	ok &= make_program(elf, "elf", &image, sizeof(image));
-	ok = ok && execs_fail(none, script, elf);
+	ok = ok && exec_fails_with("exec of what is no program", none, ENOEXEC) &&
+	     exec_fails_with("exec of a script", script, ENOEXEC) &&
+	     exec_fails_with("exec of an ELF file", elf, ELIBBAD);
 	unlink(none);
 	unlink(script);
 	unlink(elf);
@@ -1634,6 +1613,53 @@ static bool test_no_exits_threads(void)
 	ok = no_exits("reads of 4 KB", read_4k, 200);
 	stop_now(true);
 	pthread_join(thread, NULL);
+	return ok;
+}
+
+static void *wait_for_all(void *barrier)
+{
+	pthread_barrier_wait(barrier);
+	return NULL;
+}
+
+/*
+ * More threads than CPUs switch MM CIDs to per CPU mode; an execve() that fails
+ * left it in part, and the next thread looked for a CID for good.
+ */
+static bool test_thread_after_exec(void)
+{
+	int nr = sysconf(_SC_NPROCESSORS_ONLN) + 3, i;
+	pthread_t threads[nr];
+	pthread_barrier_t barrier;
+	char none[PATH_LEN];
+	cpu_set_t all, one;
+	bool ok;
+
+	memset(buf, 'x', PAGE);
+	ok = make_program(none, "none", buf, PAGE);
+	exec_path = none;
+	exec_error = ENOEXEC;
+
+	pthread_barrier_init(&barrier, NULL, nr);
+	for (i = 0; i < nr; i++)
+		pthread_create(threads + i, NULL, wait_for_all, &barrier);
+	for (i = 0; i < nr; i++)
+		pthread_join(threads[i], NULL);
+	pthread_barrier_destroy(&barrier);
+
+	/* Not on the other CPUs again, which would give their CIDs back. */
+	sched_getaffinity(0, sizeof(all), &all);
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	sched_setaffinity(0, sizeof(one), &one);
+	ok = ok && exec_fails(0);
+	pthread_barrier_init(&barrier, NULL, 1);
+	pthread_create(threads, NULL, wait_for_all, &barrier);
+	pthread_join(threads[0], NULL);
+	sched_setaffinity(0, sizeof(all), &all);
+
+	pthread_barrier_destroy(&barrier);
+	unlink(none);
 	return ok;
 }
 
@@ -1675,6 +1701,7 @@ static const struct test {
 	{ "truncated, punched and unwritten parts are zero", test_zeroed_parts,
 	  BYTES },
 	{ "arguments of execve", test_arguments, BYTES },
+	{ "a thread after an execve that failed", test_thread_after_exec, BYTES },
 	{ "memory of another process", test_other_process, BYTES },
 	{ "no exits", test_no_exits, COUNTS },
 	{ "no exits in writes", test_no_exits_write, COUNTS_SERVED },

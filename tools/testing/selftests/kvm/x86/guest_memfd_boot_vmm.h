@@ -56,7 +56,9 @@ struct kvm_create_guest_memfd {
 
 #ifndef GUEST_MEMFD_FLAG_NO_DIRECT_MAP
 #define GUEST_MEMFD_FLAG_NO_DIRECT_MAP	(1ULL << 2)
-#define GUEST_MEMFD_FLAG_MOVABLE	(1ULL << 3)
+#define GUEST_MEMFD_FLAG_WRITE		(1ULL << 3)
+#define GUEST_MEMFD_FLAG_MOVABLE	(1ULL << 16)
+#define GUEST_MEMFD_FLAG_RDWR		(1ULL << 18)
 #endif
 
 struct uart {
@@ -97,7 +99,8 @@ static struct vm {
 	.kernel	= "/files/bzImage",
 	.append	= "",
 	.flags	= GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED |
-		  GUEST_MEMFD_FLAG_NO_DIRECT_MAP | GUEST_MEMFD_FLAG_MOVABLE,
+		  GUEST_MEMFD_FLAG_NO_DIRECT_MAP | GUEST_MEMFD_FLAG_MOVABLE |
+		  GUEST_MEMFD_FLAG_RDWR,
 	.size	= 32 * MB,
 	.seconds = 300,
 };
@@ -110,6 +113,7 @@ static const struct {
 	{ "init_shared",	GUEST_MEMFD_FLAG_INIT_SHARED },
 	{ "no_direct_map",	GUEST_MEMFD_FLAG_NO_DIRECT_MAP },
 	{ "movable",		GUEST_MEMFD_FLAG_MOVABLE },
+	{ "rdwr",		GUEST_MEMFD_FLAG_RDWR },
 };
 
 static double now(void)
@@ -133,7 +137,7 @@ static int vm_ioctl(int fd, unsigned long request, const char *name, void *arg)
 
 /* ------------------------------------------------------------ guest memory */
 
-/* The file can be written at any time; what has a direct map, by mapping. */
+/* By write(2), which takes RDWR; else by the mapping. */
 static void load(uint64_t where, const void *data, size_t size)
 {
 	size_t done = 0;
@@ -142,7 +146,7 @@ static void load(uint64_t where, const void *data, size_t size)
 	if (where > vm.size || size > vm.size - where)
 		ksft_exit_fail_msg("%zu bytes at %lx: --mem is too small\n",
 				   size, where);
-	if (!(vm.flags & GUEST_MEMFD_FLAG_NO_DIRECT_MAP)) {
+	if (!(vm.flags & GUEST_MEMFD_FLAG_RDWR)) {
 		memcpy(vm.mem + where, data, size);
 		return;
 	}
