@@ -16,6 +16,7 @@
 #include <linux/pagemap.h>
 #include <linux/resource.h>
 #include <linux/sched/signal.h>
+#include <linux/swap.h>
 #include <linux/uaccess.h>
 
 #include "guest_memfd.h"
@@ -205,14 +206,21 @@ static void get_word(void *addr, void *arg)
 	*(u64 *)arg = READ_ONCE(*(u64 *)addr);
 }
 
+/* Only a vCPU that is loaded may mark pages as dirty: it is the VM's first. */
 static int access_word(struct kvm *kvm, gpa_t gpa,
 		       void (*fn)(void *addr, void *arg), u64 *word)
 {
+	struct kvm_vcpu *vcpu = kvm_get_vcpu(kvm, 0);
+	bool loaded = kvm_get_running_vcpu() == vcpu;
 	int idx, r;
 
+	if (!loaded)
+		vcpu_load(vcpu);
 	idx = srcu_read_lock(&kvm->srcu);
 	r = kvm_gmem_access(kvm, gpa, sizeof(*word), fn, word);
 	srcu_read_unlock(&kvm->srcu, idx);
+	if (!loaded)
+		vcpu_put(vcpu);
 	return r;
 }
 
@@ -231,6 +239,7 @@ static void g9_access_that_fails_does_nothing(struct kunit *test)
 
 	vm = test_vm(test);
 	kvm = vm->private_data;
+	test_vcpu(test, vm);
 	gmem = test_slot(test, vm);
 	KUNIT_EXPECT_EQ(test, 0, access_word(kvm, gpa, put_word, &first));
 
@@ -256,10 +265,345 @@ static void g9_access_that_fails_does_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, first, got);
 }
 
+/* === CLASS(kvm_vcpu_map_local) ============================================ */
+
+/* No secret stays in the direct map, in what there is of the vCPU's pages. */
+static void expect_no_copies(struct kunit *test, struct kvm_vcpu *vcpu)
+{
+	int i;
+
+	KUNIT_EXPECT_EQ(test, 0, vcpu->bounced);
+	for (i = 0; i < KVM_BOUNCE_PAGES; i++)
+		if (vcpu->bounce[i])
+			KUNIT_EXPECT_NULL(test, memchr_inv(vcpu->bounce[i], 0,
+							   PAGE_SIZE));
+}
+
+static u64 word_at(struct kunit *test, struct kvm *kvm, gpa_t gpa)
+{
+	u64 word = 0;
+
+	KUNIT_EXPECT_EQ(test, 0, access_word(kvm, gpa, get_word, &word));
+	return word;
+}
+
+/* Nobody's reference keeps the page from being migrated. */
+static bool free_to_move(struct file *gmem)
+{
+	struct folio *folio = filemap_get_folio(gmem->f_mapping, 0);
+	bool ret;
+
+	if (IS_ERR(folio))
+		return false;
+	ret = folio_ref_count(folio) == folio_expected_ref_count(folio) + 1;
+	folio_put(folio);
+	return ret;
+}
+
+static void g10_others_words_survive(struct kunit *test)
+{
+	u64 words[] = { 0x1111, 0x2222, 0x3333 }, other = 0x4444;
+	struct kvm_vcpu *vcpu;
+	struct file *vm, *gmem;
+	bool can_move = false;
+	struct kvm *kvm;
+	int i, idx, r;
+
+	if (!ephmap_available())
+		kunit_skip(test, "ephmap=off: there is no such memory");
+
+	vm = test_vm(test);
+	kvm = vm->private_data;
+	vcpu = test_vcpu(test, vm);
+	gmem = test_slot(test, vm);
+	for (i = 0; i < ARRAY_SIZE(words); i++)
+		KUNIT_EXPECT_EQ(test, 0, access_word(kvm, GMEM_GPA + 8 * i,
+						     put_word, &words[i]));
+	lru_add_drain_all();
+
+	vcpu_load(vcpu);
+	idx = srcu_read_lock(&kvm->srcu);
+	scoped_class(kvm_vcpu_map_local, m, vcpu, gpa_to_gfn(GMEM_GPA)) {
+		u64 *copy = m.map.hva;
+
+		r = m.ret;
+		if (r)
+			break;
+		can_move = free_to_move(gmem);
+		KUNIT_EXPECT_EQ(test, 0, memcmp(copy, words, sizeof(words)));
+		copy[0] = 0x5555;
+		r = access_word(kvm, GMEM_GPA + 8, put_word, &other);
+		/* KVM does not see that, nor what it writes itself. */
+		KUNIT_EXPECT_EQ(test, words[1], copy[1]);
+		KUNIT_EXPECT_EQ(test, words[0], word_at(test, kvm, GMEM_GPA));
+	}
+	srcu_read_unlock(&kvm->srcu, idx);
+	vcpu_put(vcpu);
+
+	KUNIT_EXPECT_EQ(test, 0, r);
+	KUNIT_EXPECT_TRUE(test, can_move);
+	KUNIT_EXPECT_EQ(test, 0x5555, word_at(test, kvm, GMEM_GPA));
+	KUNIT_EXPECT_EQ(test, other, word_at(test, kvm, GMEM_GPA + 8));
+	KUNIT_EXPECT_EQ(test, words[2], word_at(test, kvm, GMEM_GPA + 16));
+	expect_no_copies(test, vcpu);
+}
+
+/* What KVM writes to a page that has left the file is lost. */
+static void g10_hole_stays_a_hole(struct kunit *test)
+{
+	struct kvm_vcpu *vcpu;
+	struct file *vm, *gmem;
+	struct folio *folio;
+	int idx, r;
+
+	if (!ephmap_available())
+		kunit_skip(test, "ephmap=off: there is no such memory");
+
+	vm = test_vm(test);
+	vcpu = test_vcpu(test, vm);
+	gmem = test_slot(test, vm);
+
+	vcpu_load(vcpu);
+	idx = srcu_read_lock(&vcpu->kvm->srcu);
+	scoped_class(kvm_vcpu_map_local, m, vcpu, gpa_to_gfn(GMEM_GPA)) {
+		r = m.ret;
+		if (r)
+			break;
+		memset(m.map.hva, 0x55, PAGE_SIZE);
+		r = vfs_fallocate(gmem, FALLOC_FL_PUNCH_HOLE |
+				  FALLOC_FL_KEEP_SIZE, 0, PAGE_SIZE);
+	}
+	srcu_read_unlock(&vcpu->kvm->srcu, idx);
+	vcpu_put(vcpu);
+
+	KUNIT_EXPECT_EQ(test, 0, r);
+	folio = filemap_get_folio(gmem->f_mapping, 0);
+	KUNIT_EXPECT_TRUE(test, IS_ERR(folio));
+	if (!IS_ERR(folio))
+		folio_put(folio);
+	expect_no_copies(test, vcpu);
+}
+
+/* RSM has two pages at a time, which may be the same. */
+static void g10_two_that_are_only_read(struct kunit *test)
+{
+	u64 word = 0x1111, got[2] = {};
+	struct kvm_vcpu *vcpu;
+	struct kvm *kvm;
+	struct file *vm;
+	int i, idx, r;
+
+	if (!ephmap_available())
+		kunit_skip(test, "ephmap=off: there is no such memory");
+
+	vm = test_vm(test);
+	kvm = vm->private_data;
+	vcpu = test_vcpu(test, vm);
+	test_slot(test, vm);
+	KUNIT_EXPECT_EQ(test, 0, access_word(kvm, GMEM_GPA, put_word, &word));
+
+	for (i = 0; i < 2; i++) {
+		vcpu_load(vcpu);
+		idx = srcu_read_lock(&kvm->srcu);
+		{
+			CLASS(kvm_vcpu_map_local_readonly, a)(vcpu, gpa_to_gfn(GMEM_GPA));
+			CLASS(kvm_vcpu_map_local_readonly, b)(vcpu, gpa_to_gfn(GMEM_GPA));
+
+			r = a.ret ?: b.ret;
+			if (!r) {
+				got[0] = *(u64 *)a.map.hva;
+				got[1] = *(u64 *)b.map.hva;
+				*(u64 *)b.map.hva = 0;
+			}
+		}
+		srcu_read_unlock(&kvm->srcu, idx);
+		vcpu_put(vcpu);
+
+		KUNIT_EXPECT_EQ(test, 0, r);
+		KUNIT_EXPECT_EQ(test, word, got[0]);
+		KUNIT_EXPECT_EQ(test, word, got[1]);
+		KUNIT_EXPECT_EQ(test, word, word_at(test, kvm, GMEM_GPA));
+		expect_no_copies(test, vcpu);
+	}
+}
+
+/* A page with a memory error is neither read nor written. */
+static void g10_poison_is_refused(struct kunit *test)
+{
+	u64 word = 0x1111;
+	struct kvm_vcpu *vcpu;
+	struct file *vm, *gmem;
+	struct folio *folio;
+	int idx, refused = 0, r;
+
+	if (!ephmap_available() || !IS_ENABLED(CONFIG_MEMORY_FAILURE))
+		kunit_skip(test, "no ephmap, or no memory failure");
+
+	vm = test_vm(test);
+	vcpu = test_vcpu(test, vm);
+	gmem = test_slot(test, vm);
+	KUNIT_EXPECT_EQ(test, 0,
+			access_word(vcpu->kvm, GMEM_GPA, put_word, &word));
+	folio = filemap_get_folio(gmem->f_mapping, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(folio));
+
+	vcpu_load(vcpu);
+	idx = srcu_read_lock(&vcpu->kvm->srcu);
+	scoped_class(kvm_vcpu_map_local, m, vcpu, gpa_to_gfn(GMEM_GPA)) {
+		r = m.ret;
+		if (!r)
+			*(u64 *)m.map.hva = 0x2222;
+		SetPageHWPoison(folio_page(folio, 0));
+	}
+	scoped_class(kvm_vcpu_map_local, m, vcpu, gpa_to_gfn(GMEM_GPA))
+		refused = m.ret;
+	ClearPageHWPoison(folio_page(folio, 0));
+	srcu_read_unlock(&vcpu->kvm->srcu, idx);
+	vcpu_put(vcpu);
+	folio_put(folio);
+
+	KUNIT_EXPECT_EQ(test, 0, r);
+	KUNIT_EXPECT_EQ(test, -EHWPOISON, refused);
+	KUNIT_EXPECT_EQ(test, word, word_at(test, vcpu->kvm, GMEM_GPA));
+	expect_no_copies(test, vcpu);
+}
+
+/* === kvm_vcpu_map_page() ================================================== */
+
+/* The page stays where it is, and has an address in the call only. */
+static void g10_page_is_reached_by_call(struct kunit *test)
+{
+	u64 word = 0x1111, got = 0;
+	struct kvm_host_map map = {};
+	struct kvm_vcpu *vcpu;
+	struct file *vm, *gmem;
+	bool stays = false;
+	struct kvm *kvm;
+	int idx, r;
+
+	if (!ephmap_available())
+		kunit_skip(test, "ephmap=off: there is no such memory");
+
+	vm = test_vm(test);
+	kvm = vm->private_data;
+	vcpu = test_vcpu(test, vm);
+	gmem = test_slot(test, vm);
+	KUNIT_EXPECT_EQ(test, -EFAULT,
+			kvm_vcpu_map_call(&map, 0, put_word, &word));
+
+	vcpu_load(vcpu);
+	idx = srcu_read_lock(&kvm->srcu);
+	r = kvm_vcpu_map_page(vcpu, gpa_to_gfn(GMEM_GPA), &map);
+	if (!r) {
+		lru_add_drain_all();
+		stays = !free_to_move(gmem);
+		KUNIT_EXPECT_TRUE(test, kvm_vcpu_mapped(&map));
+		KUNIT_EXPECT_NULL(test, map.hva);
+		KUNIT_EXPECT_EQ(test, 0, kvm_vcpu_map_call(&map, 8, put_word,
+							   &word));
+		KUNIT_EXPECT_EQ(test, 0, kvm_vcpu_map_call(&map, 8, get_word,
+							   &got));
+	}
+	kvm_vcpu_unmap(vcpu, &map);
+	srcu_read_unlock(&kvm->srcu, idx);
+	vcpu_put(vcpu);
+
+	KUNIT_EXPECT_EQ(test, 0, r);
+	KUNIT_EXPECT_TRUE(test, stays);
+	KUNIT_EXPECT_FALSE(test, kvm_vcpu_mapped(&map));
+	KUNIT_EXPECT_TRUE(test, free_to_move(gmem));
+	KUNIT_EXPECT_EQ(test, word, got);
+	KUNIT_EXPECT_EQ(test, word, word_at(test, kvm, GMEM_GPA + 8));
+}
+
+static void is_zero(void *addr, void *arg)
+{
+	*(bool *)arg = !memchr_inv(addr, 0, PAGE_SIZE);
+}
+
+/* A page that leaves the file meanwhile is zero when KVM is done with it. */
+static void g10_page_that_left_is_zeroed(struct kunit *test)
+{
+	struct kvm_host_map map = {};
+	struct kvm_vcpu *vcpu;
+	struct page *page = NULL;
+	struct file *vm, *gmem;
+	bool zero = false;
+	u64 word = 0x1111;
+	int idx, r;
+
+	if (!ephmap_available())
+		kunit_skip(test, "ephmap=off: there is no such memory");
+
+	vm = test_vm(test);
+	vcpu = test_vcpu(test, vm);
+	gmem = test_slot(test, vm);
+
+	vcpu_load(vcpu);
+	idx = srcu_read_lock(&vcpu->kvm->srcu);
+	r = kvm_vcpu_map_page(vcpu, gpa_to_gfn(GMEM_GPA), &map);
+	if (!r) {
+		page = map.page;
+		get_page(page);
+		r = vfs_fallocate(gmem, FALLOC_FL_PUNCH_HOLE |
+				  FALLOC_FL_KEEP_SIZE, 0, PAGE_SIZE);
+		KUNIT_EXPECT_EQ(test, 0, kvm_vcpu_map_call(&map, 0, put_word,
+							   &word));
+	}
+	kvm_vcpu_unmap(vcpu, &map);
+	srcu_read_unlock(&vcpu->kvm->srcu, idx);
+	vcpu_put(vcpu);
+
+	KUNIT_EXPECT_EQ(test, 0, r);
+	if (!page)
+		return;
+	KUNIT_EXPECT_EQ(test, 0, ephmap_call(page, 0, is_zero, &zero));
+	KUNIT_EXPECT_TRUE(test, zero);
+	put_page(page);
+}
+
+/* Each mapping ends with a flush of all TLBs: there are 100 a second at most. */
+static void g10_mappings_are_few(struct kunit *test)
+{
+	struct kvm_host_map map = {};
+	unsigned long start, took;
+	struct kvm_vcpu *vcpu;
+	struct file *vm;
+	int i, idx, r = 0;
+
+	if (!ephmap_available())
+		kunit_skip(test, "ephmap=off: there is no such memory");
+
+	vm = test_vm(test);
+	vcpu = test_vcpu(test, vm);
+	test_slot(test, vm);
+
+	vcpu_load(vcpu);
+	idx = srcu_read_lock(&vcpu->kvm->srcu);
+	start = jiffies;
+	for (i = 0; i < 11 && !r; i++) {
+		r = kvm_vcpu_map(vcpu, gpa_to_gfn(GMEM_GPA), &map);
+		kvm_vcpu_unmap(vcpu, &map);
+	}
+	took = jiffies - start;
+	srcu_read_unlock(&vcpu->kvm->srcu, idx);
+	vcpu_put(vcpu);
+
+	KUNIT_EXPECT_EQ(test, 0, r);
+	KUNIT_EXPECT_GE(test, took, HZ / 10);
+}
+
 static struct kunit_case kvm_gmem_cases[] = {
 	KUNIT_CASE(m1_creation_that_fails_bars_nothing),
 	KUNIT_CASE(m7_read_only_map_is_not_writable),
 	KUNIT_CASE(g9_access_that_fails_does_nothing),
+	KUNIT_CASE(g10_others_words_survive),
+	KUNIT_CASE(g10_hole_stays_a_hole),
+	KUNIT_CASE(g10_two_that_are_only_read),
+	KUNIT_CASE(g10_poison_is_refused),
+	KUNIT_CASE(g10_page_is_reached_by_call),
+	KUNIT_CASE(g10_page_that_left_is_zeroed),
+	KUNIT_CASE_SLOW(g10_mappings_are_few),
 	{}
 };
 

@@ -13,6 +13,8 @@
 #include "guest_memfd_vm.h"
 
 #include <sys/ptrace.h>
+#include <linux/membarrier.h>
+#include <sys/sysinfo.h>
 #include <asm/pvclock-abi.h>
 
 #include "svm_util.h"
@@ -133,17 +135,21 @@ static int test_flag_bits(void)
 
 /* ---------------------------------------------- M2: what pages they are */
 
-/* What VMs have freed that ended before may be counted a little later. */
+/*
+ * What VMs have freed that ended before is counted later, after grace periods of
+ * RCU and by workers: wait for as many, and for a second without a change.
+ */
 static long settled_unmovable_used(int node)
 {
 	long was, used = sm_unmovable_used(node);
 
-	for (int i = 0; i < 50; i++) {
+	for (int i = 0, same = 0; i < 200 && same < 10; i++) {
+		if (i < 3)
+			syscall(__NR_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
 		was = used;
 		usleep(100000);
 		used = sm_unmovable_used(node);
-		if (used == was)
-			break;
+		same = used == was ? same + 1 : 0;
 	}
 	return used;
 }
@@ -1023,6 +1029,176 @@ static int test_notifier(void)
 	return finish(&g, ret);
 }
 
+/* --------------------------------------------- G3: what fdinfo tells */
+
+/* A number in the file's fdinfo; -1: no such name. */
+static long long info_of(const struct gm *g, const char *name)
+{
+	long long val = -1;
+	char line[256];
+	FILE *f;
+
+	snprintf(line, sizeof(line), "/proc/self/fdinfo/%d", g->s.fd);
+	f = fopen(line, "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		size_t len = strlen(name);
+
+		if (!strncmp(line, name, len) && line[len] == ':')
+			val = strtoll(line + len + 1, NULL, 0);
+	}
+	if (f)
+		fclose(f);
+	return val;
+}
+
+static long long fdinfo_node(const struct gm *g, int node)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "gmem-node%d", node);
+	return info_of(g, name);
+}
+
+static long long hidden_pages(void)
+{
+	sm_stat_refresh();
+	return sm_vmstat("nr_no_direct_map");
+}
+
+/* Each number against what is known otherwise; of memory at rest. */
+static int fdinfo_is(struct gm *g, const char *when, long long pages,
+		     long long there, long long hidden, long long poisoned)
+{
+	const struct {
+		const char *name;
+		long long got, want;
+	} all[] = {
+		{ "pages", info_of(g, "gmem-pages"), pages },
+		{ "pages on the node", fdinfo_node(g, sm_to), there },
+		{ "pages elsewhere", fdinfo_node(g, sm_from), pages - there },
+		{ "hidden", info_of(g, "gmem-hidden"), hidden },
+		{ "poisoned", info_of(g, "gmem-poisoned"), poisoned },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		if (all[i].got != all[i].want)
+			return sm_fail("%s: %s: %lld, not %lld", when,
+				       all[i].name, all[i].got, all[i].want);
+	return KSFT_PASS;
+}
+
+/* Punched out, moved, poisoned: what the file tells is what the host counts. */
+static int test_fdinfo(void)
+{
+	static const char *const failed[] = {
+		"no_direct_map_migrate_fail_refs",
+		"no_direct_map_migrate_fail_zap",
+		"no_direct_map_migrate_fail_copy",
+		"no_direct_map_migrate_fail_mapping",
+	};
+	const int punch = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE;
+	const char *moves = gm_no_map() ? "no_direct_map_migrate_success" :
+					  "pgmigrate_success";
+	long long before = hidden_pages(), moved, fails = 0;
+	const size_t nr = 64, holes = 5;
+	long long left = nr - holes, there;
+	int ret = KSFT_PASS;
+	u64 sections, pfn;
+	struct gm g;
+
+	gm_new(&g, 1, nr, gm_guest_strict);
+	if (info_of(&g, "gmem-flags") != (long long)gm_file_flags())
+		return sm_fail("flags %#llx", info_of(&g, "gmem-flags"));
+	ret = worse(ret, fdinfo_is(&g, "empty", 0, 0, 0, 0));
+	gm_allocate(&g, sm_from);
+	gm_touch(&g);
+	ret = worse(ret, fdinfo_is(&g, "allocated", nr, 0,
+				   hidden_pages() - before, 0));
+
+	sections = vm_get_stat(g.vm, gmem_zap_sections);
+	if (fallocate(g.s.fd, punch, left * SM_PAGE, holes * SM_PAGE))
+		return sm_fail("punch hole: %s", strerror(errno));
+	ret = worse(ret, fdinfo_is(&g, "punched", left, 0,
+				   hidden_pages() - before, 0));
+	if (vm_get_stat(g.vm, gmem_zap_sections) != sections + 1)
+		ret = sm_fail("punching a hole is no section of mmu_lock");
+
+	for (size_t i = 0; i < ARRAY_SIZE(failed); i++)
+		fails -= sm_vmstat(failed[i]);
+	moved = sm_vmstat(moves);
+	g.s.nr = left;
+	there = gm_move(&g, sm_to);
+	moved = sm_vmstat(moves) - moved;
+	for (size_t i = 0; i < ARRAY_SIZE(failed); i++)
+		fails += sm_vmstat(failed[i]);
+	if (there != (gm_movable() ? left : 0))
+		ret = sm_fail("%lld pages have moved", there);
+	ret = worse(ret, fdinfo_is(&g, "moved", left, there,
+				   hidden_pages() - before, 0));
+	/* Of ordinary memory others may move some as well. */
+	if (info_of(&g, "gmem-moved") != (gm_no_map() ? moved : there) ||
+	    info_of(&g, "gmem-moved") > moved ||
+	    info_of(&g, "gmem-moved") != (long long)vm_get_stat(g.vm, gmem_moved))
+		ret = sm_fail("%lld moved, by the VM's statistics %lu, by /proc/vmstat %lld",
+			      info_of(&g, "gmem-moved"),
+			      vm_get_stat(g.vm, gmem_moved), moved);
+	if (info_of(&g, "gmem-move-failed") < fails)
+		ret = sm_fail("%lld attempts failed, by /proc/vmstat %lld",
+			      info_of(&g, "gmem-move-failed"), fails);
+	sm_note("%lld moved, %lld attempts failed", moved,
+		info_of(&g, "gmem-move-failed"));
+
+	if (!sm_exists(SM_DEBUGFS "hwpoison/corrupt-pfn"))
+		return ret;
+	pfn = sm_pfn(sm_page(&g.s, 3));
+	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_LATE, 0, 0);
+	sm_writef(SM_DEBUGFS "hwpoison/corrupt-pfn", "%#llx",
+		  (unsigned long long)pfn);
+	ret = worse(ret, fdinfo_is(&g, "poisoned", left, there,
+				   gm_no_map() ? left : 0,
+				   sm_kpf(pfn, SM_KPF_HWPOISON)));
+	if (fallocate(g.s.fd, punch, 3 * SM_PAGE, SM_PAGE))
+		return sm_fail("punch hole: %s", strerror(errno));
+	left--;
+	ret = worse(ret, fdinfo_is(&g, "poisoned page punched", left,
+				   there ? there - 1 : 0,
+				   gm_no_map() ? left : 0, 0));
+	sm_writef(SM_DEBUGFS "hwpoison/unpoison-pfn", "%#llx",
+		  (unsigned long long)pfn);
+	g.s.nr = nr;
+	gm_free(&g);
+	return ret;
+}
+
+/* ----------------------------------- G7: moves under vCPUs that write */
+
+/* Nobody writes to a page that is being copied, nor sees one half copied. */
+static int test_many_moves(void)
+{
+	u64 want = sm_long ? 1000000 : 4 * sm_nr, moved;
+	int nodes[] = { sm_from, sm_to }, ret = KSFT_PASS;
+	unsigned int i;
+	double start;
+	struct gm g;
+
+	gm_new_strict(&g, 3, 256);
+	gm_start(&g);
+	gm_wait(&g);
+	start = sm_now();
+	for (i = 1; vm_get_stat(g.vm, gmem_moved) < want; i++) {
+		sm_move(&g.s, nodes[i % 2]);
+		if (sm_now() - start > (sm_long ? 3000 : 90)) {
+			ret = sm_fail("too few moves");
+			break;
+		}
+	}
+	moved = vm_get_stat(g.vm, gmem_moved);
+	sm_note("%lu moves in %.0f s, %lld failed", moved, sm_now() - start,
+		info_of(&g, "gmem-move-failed"));
+	gm_wait(&g);
+	return finish(&g, ret);
+}
+
 /* ------------------------------------------------------ write(2), pwrite */
 
 /* The byte of a file at an offset, once it is written. */
@@ -1707,6 +1883,11 @@ static int test_clock_races(void)
 			return sm_fail("punch hole: %s", strerror(errno));
 		if (change)
 			clock_changes(&g);
+		/* The error stays in the mapping, when the page has gone. */
+		if (change && mmap(g.s.mem, SM_PAGE, PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_FIXED, g.s.fd, 0) !=
+			      (void *)g.s.mem)
+			return sm_fail("mmap: %s", strerror(errno));
 		access((char *)g.s.mem, F_OK);
 		sm_move(&g.s, nodes[times % 2]);
 
@@ -1821,7 +2002,7 @@ static int test_string_io(void)
 enum nested_page {
 	NESTED_VMCB, NESTED_SAVE, NESTED_MSR, NESTED_MSR2, NESTED_STACK,
 	NESTED_VMXON, NESTED_SHADOW, NESTED_VMREAD, NESTED_VMWRITE,
-	NESTED_RESULT,
+	NESTED_RESULT, NESTED_VAPIC, NESTED_APIC,
 	NESTED_PML5, NESTED_PML4, NESTED_PDPT, NESTED_LOW, NESTED_HIGH,
 	NESTED_NR,
 };
@@ -1893,6 +2074,29 @@ static void l1_code_svm(u64 id, u64 stride)
 	GUEST_DONE();
 }
 
+/* The pages that KVM has from entry to exit, and the MSR bitmap. */
+static void nested_vmx_pages(void)
+{
+	u32 can = rdmsr(MSR_IA32_VMX_TRUE_PROCBASED_CTLS) >> 32;
+	u32 use = vmreadz(CPU_BASED_VM_EXEC_CONTROL);
+
+	use |= can & (CPU_BASED_TPR_SHADOW | CPU_BASED_USE_MSR_BITMAPS);
+	GUEST_ASSERT(!vmwrite(VIRTUAL_APIC_PAGE_ADDR,
+			      (u64)gm_guest_page(NESTED_VAPIC)));
+	GUEST_ASSERT(!vmwrite(CPU_BASED_VM_EXEC_CONTROL, use));
+	if (!(use & can & CPU_BASED_ACTIVATE_SECONDARY_CONTROLS))
+		return;
+
+	can = rdmsr(MSR_IA32_VMX_PROCBASED_CTLS2) >> 32;
+	use = vmreadz(SECONDARY_VM_EXEC_CONTROL);
+	if (!(can & SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES))
+		return;
+	use |= SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES;
+	GUEST_ASSERT(!vmwrite(APIC_ACCESS_ADDR,
+			      (u64)gm_guest_page(NESTED_APIC)));
+	GUEST_ASSERT(!vmwrite(SECONDARY_VM_EXEC_CONTROL, use));
+}
+
 static void l1_code_vmx(u64 id, u64 stride)
 {
 	struct vmx_pages vmx = {
@@ -1919,6 +2123,7 @@ static void l1_code_vmx(u64 id, u64 stride)
 	GUEST_ASSERT(prepare_for_vmx_operation(&vmx));
 	GUEST_ASSERT(load_vmcs(&vmx));
 	prepare_vmcs(&vmx, l2_code_vmx);
+	nested_vmx_pages();
 	vmwrite(GUEST_RSP, (u64)vmx.stack);
 	while (!sm_get(&gm_shared.stop)) {
 		if (n)
@@ -1974,6 +2179,108 @@ static int test_nested(void)
 static int test_nested_paging(void)
 {
 	return nested(true);
+}
+
+/*
+ * vCPU 1 counts in a page that KVM uses at each entry of vCPU 0's guest, in a
+ * word that KVM has nothing to do with.
+ */
+static void guest_neighbour(u64 id)
+{
+	u64 *word = gm_guest_page(gm_shared.arg[1]) + SM_WORDS - 1, n = 0, got;
+	struct gm_report *r = &gm_shared.report[id];
+
+	while (!sm_get(&gm_shared.report[0].passes))
+		cpu_relax();
+	sm_set(word, 0);
+	do {
+		got = sm_get(word);
+		if (got != n)
+			gm_guest_saw(r, gm_shared.arg[1], SM_WORDS - 1, got, n);
+		sm_set(word, ++n);
+		sm_set(&r->passes, n);
+	} while (!sm_get(&gm_shared.stop));
+	GUEST_DONE();
+}
+
+static void l1_and_neighbour_svm(u64 id, u64 stride)
+{
+	if (id)
+		guest_neighbour(id);
+	else
+		l1_code_svm(id, stride);
+}
+
+static void l1_and_neighbour_vmx(u64 id, u64 stride)
+{
+	if (id)
+		guest_neighbour(id);
+	else
+		l1_code_vmx(id, stride);
+}
+
+#define CSD_TRACE	GM_TRACEFS "/instances/gm_csd/"
+#define CSD_EVENT	CSD_TRACE "events/csd/csd_queue_cpu/enable"
+
+/* How often a thread has made another CPU flush what the kernel has mapped. */
+static size_t kernel_flushes(int tid)
+{
+	char line[256], task[16];
+	size_t nr = 0;
+	FILE *f;
+
+	/* 16 at most, as the names of tasks are. */
+	snprintf(task, sizeof(task), "-%d ", tid);
+	f = fopen(CSD_TRACE "trace", "re");
+	while (f && fgets(line, sizeof(line), f))
+		nr += strstr(line, task) &&
+		      (strstr(line, "func=do_kernel_range_flush") ||
+		       strstr(line, "func=do_flush_tlb_all"));
+	if (f)
+		fclose(f);
+	return nr;
+}
+
+/*
+ * What a guest does with a guest of its own interrupts no other CPU, and what
+ * KVM writes meanwhile costs nobody else's writes.
+ */
+static int test_nested_flushes(void)
+{
+	const u64 entries = rounds(1000);
+	bool svm = kvm_cpu_has(X86_FEATURE_SVM);
+	size_t flushes;
+	u64 end;
+	struct gm g;
+	int ret;
+
+	if (!svm && !kvm_cpu_has(X86_FEATURE_VMX))
+		return sm_skip("no nested virtualization");
+	gm_new(&g, 2, NESTED_NR,
+	       svm ? l1_and_neighbour_svm : l1_and_neighbour_vmx);
+	/* KVM writes to SVM's VMCB; of VMX's pages it maps the MSR bitmap. */
+	g.shared->arg[1] = svm ? NESTED_VMCB : NESTED_MSR;
+	gm_allocate(&g, sm_from);
+	gm_start(&g);
+	gm_wait(&g);
+
+	mkdir(CSD_TRACE, 0700);
+	if (sm_write(CSD_EVENT, "1"))
+		return sm_fail("no csd_queue_cpu");
+	end = gm_passes(&g, 0) + entries;
+	while (gm_passes(&g, 0) < end && !g.threads[0].err && !g.threads[1].err)
+		sm_sleep_ms(5);
+	sm_write(CSD_EVENT, "0");
+	flushes = kernel_flushes(gm_told->vcpus[0].tid);
+	rmdir(CSD_TRACE);
+
+	ret = gm_stop(&g);
+	sm_note("%lu entries, %zu flushes on %d CPUs", entries, flushes,
+		get_nprocs());
+	if (flushes)
+		ret = sm_fail("%lu entries have flushed %zu times", entries,
+			      flushes);
+	return ret;
 }
 
 static int test_xen(void)
@@ -2612,6 +2919,10 @@ static const struct gm_test tests[] = {
 	{ "M16: all that was taken is given back", test_balance, GM_ALL },
 	{ "G5: the guest keeps its mappings when the VMM's are zapped",
 	  test_notifier, GM_S_NEW },
+	{ "G3: fdinfo tells what the host counts, of pages punched, moved, poisoned",
+	  test_fdinfo, GM_S_NEW },
+	{ "G7: vCPUs write while pages move many times",
+	  test_many_moves, GM_S_MOVE, 3600 },
 
 	{ "write(2): any offset and length, short at the end; so is read(2)",
 	  test_pwrite, GM_S_NEW | GM_P_NEW },
@@ -2636,6 +2947,8 @@ static const struct gm_test tests[] = {
 	  test_nested, GM_S_ALL },
 	{ "M7: so do those with nested paging",
 	  test_nested_paging, GM_S_ALL },
+	{ "G10: nested guests flush no other CPU, and cost nobody's writes",
+	  test_nested_flushes, GM_S_ALL, 300 },
 	{ "M7: Xen's vcpu_info is refused without a direct map",
 	  test_xen, GM_S_ALL },
 

@@ -908,7 +908,7 @@ static inline int sm_block_movable(int node, bool *made)
 	/* What cannot be offlined is described at length. */
 	sm_read("/proc/sys/kernel/printk", printk, sizeof(printk));
 	sm_write("/proc/sys/kernel/printk", "4");
-	for (int b = max, tries = 0; b >= 0 && tries < 4; b--) {
+	for (int b = max, tries = 0; b >= 0 && tries < 8; b--) {
 		if (!sm_block_on_node(b, node) ||
 		    !sm_block_is(b, "state", "online"))
 			continue;
