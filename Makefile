@@ -7,7 +7,7 @@ TREE := $(DEPS) && scripts/tree
 
 .PHONY: help demo check check-asi check-long check-static check-series check-arch \
 	coverage stress bench shell tree refresh series \
-	kernel kernel-debug kernel-off kernel-base clean distclean
+	kernel kernel-debug kernel-off kernel-base qemu clean distclean
 
 help:
 	@echo 'Secret memory that moves. The first build takes about 15 minutes on 2 cores;'
@@ -32,6 +32,8 @@ help:
 	@echo '  make kernel-debug  build/debug: KASAN, lockdep and more (cold 12 min)'
 	@echo '  make kernel-off    build/off: CONFIG_EPHMAP=n (cold 5 min)'
 	@echo '  make kernel-base   build/base-lean: without the patches (cold 9 min)'
+	@echo '  make qemu          build/qemu-ephmap: QEMU that runs guests from hidden memory, from'
+	@echo '                     Debian'\''s source and qemu/ (15 min, 41 MB to download)'
 	@echo
 	@echo ' single checks'
 	@echo '  make check-static  W=1, sparse, kernel-doc, shellcheck and such (5 min)'
@@ -124,6 +126,10 @@ kernel-off:
 kernel-base:
 	$(TREE) --base
 	@scripts/build base-lean
+
+qemu:
+	$(DEPS)
+	@scripts/build-qemu
 
 clean:
 	@scripts/tree --clean

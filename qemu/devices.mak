@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: GPL-2.0
+# The devices of scripts/build-qemu's QEMU, everything else is left out.
+CONFIG_MICROVM=y
+CONFIG_Q35=y
+CONFIG_PCI_DEVICES=n
+CONFIG_VIRTIO_PCI=y
+CONFIG_VIRTIO_BLK=y
+CONFIG_VIRTIO_NET=y
+CONFIG_VIRTIO_BALLOON=y
+CONFIG_VIRTIO_RNG=y
+CONFIG_VIRTIO_MEM=y
