@@ -1,0 +1,452 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash disable=SC2317,SC2086,SC2046,SC2015,SC2016 # called by name; words
+# usage: test-qemu.sh [-m MACHINE] [-b BACKEND] [TEST...]
+#
+#   -m MACHINE   microvm (the default) or q35
+#   -b BACKEND   options of memory-backend-guest-memfd
+#                (direct-map=off,movable=on)
+#   TEST         all of them by default, in this order:
+#     W1  Linux boots in memory that is a guest_memfd's, hidden if so asked
+#     W2  disks, buffered, with O_DIRECT, and with O_DIRECT by io_uring
+#     W3  networks, by QEMU and by vhost
+#     W4  all of the guest's memory moves, twice, while the guest verifies it
+#     W5  what cannot be has a message, and the guest goes on
+#     W6  a dump of the guest's memory; the balloon
+#     W7  poison kills the process that has it; kill -9 in the midst of a move
+#
+# Runs in a guest (scripts/test-qemu), with a QEMU that has qemu/'s patches. TAP
+# on the standard output.
+set -u
+# shellcheck source=scripts/guest/tap.sh
+. /tests/tap.sh
+
+machine=microvm
+backend=direct-map=off,movable=on
+while getopts m:b: option; do
+	case $option in
+	m) machine=$OPTARG ;;
+	b) backend=$OPTARG ;;
+	*) exit 2 ;;
+	esac
+done
+shift $((OPTIND - 1))
+[ $# -gt 0 ] || set -- W1 W2 W3 W4 W5 W6 W7
+
+MB=256				# the guest's memory
+PAGES=$((MB * 256))
+DISK=16				# megabytes of a disk that are read, and written
+NET=16				# megabytes that are sent each way
+memory=/sys/devices/system/memory
+dir=/tmp/qemu
+case $backend in *direct-map=off*) hidden=1 ;; *) hidden= ;; esac
+
+note() {
+	echo "# $*"
+}
+
+# used: pages in use, of the kind that the guest's memory is.
+used() {
+	if [ "$hidden" ]; then
+		vmstat nr_no_direct_map
+	else
+		awk '/^MemTotal/ { n = $2 } /^MemFree/ { n -= $2 } END { print n / 4 }' /proc/meminfo
+	fi
+}
+
+# vmstat NAME: after what CPUs have counted is summed up.
+vmstat() {
+	cat /proc/sys/vm/stat_refresh
+	awk -v name="$1" '$1 == name { print $2 }' /proc/vmstat
+}
+
+# --- the guest --------------------------------------------------------------
+
+# start OPTION...: QEMU with its monitor and the guest's console on pipes.
+start() {
+	local suffix
+	case $machine in
+	microvm) suffix=device ;;
+	*) suffix=pci ;;
+	esac
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	for pipe in con.in con.out mon.in mon.out; do
+		mkfifo "$dir/$pipe"
+	done
+	: >"$dir/console"
+	: >"$dir/monitor"
+	# Open for both: nobody waits for a QEMU that has not come up.
+	exec 3<>"$dir/con.in" 4<>"$dir/mon.in"
+	cat "$dir/con.out" >>"$dir/console" &
+	cat "$dir/mon.out" >>"$dir/monitor" &
+	tag=0
+	qemu-system-x86_64 -L /files -nodefaults -no-user-config -no-reboot \
+		-display none -accel kvm -cpu host -m ${MB}M \
+		-machine "$machine,memory-backend=m0" \
+		-object "memory-backend-guest-memfd,id=m0,size=${MB}M,$backend,prealloc=on,host-nodes=1,policy=preferred" \
+		-kernel /files/bzImage -initrd /files/l2.cpio \
+		-append "console=ttyS0 quiet panic=-1 ${append:-}" \
+		-chardev "pipe,id=con,path=$dir/con" -serial chardev:con \
+		-chardev "pipe,id=mon,path=$dir/mon" -mon chardev=mon \
+		-device "virtio-balloon-$suffix" \
+		$(echo "$*" | sed "s/-SUFFIX/-$suffix/g") \
+		>"$dir/output" 2>&1 &
+	qemu=$!
+}
+
+alive() {
+	kill -0 "$qemu" 2>/dev/null && [ "$(awk '{ print $3 }' "/proc/$qemu/stat")" != Z ]
+}
+
+# wait_for SECONDS FILE PATTERN
+wait_for() {
+	local left=$(($1 * 5))
+	until grep -q "$3" "$2"; do
+		left=$((left - 1))
+		[ $left -gt 0 ] && alive || return 1
+		usleep 200000
+	done
+}
+
+# l2 SECONDS COMMAND: in the guest; $dir/answer has the output.
+l2() {
+	tag=$((tag + 1))
+	echo "$tag $2" >&3
+	if ! wait_for "$1" "$dir/console" "^@$tag= "; then
+		note "no answer to: $2"
+		trouble
+		return 1
+	fi
+	sed -n "s/^@$tag: //p" "$dir/console" | tr -d '\r' >"$dir/answer"
+	return "$(sed -n "s/^@$tag= \([0-9]*\).*/\1/p" "$dir/console")"
+}
+
+answer() {
+	cat "$dir/answer"
+}
+
+prompts() {
+	grep -o '(qemu)' "$dir/monitor" | wc -l
+}
+
+# hmp COMMAND: QEMU's monitor; $dir/reply has what it says until it is ready.
+hmp() {
+	local before ready left=300
+	before=$(wc -c <"$dir/monitor")
+	ready=$(prompts)
+	echo "$1" >&4
+	until [ "$(prompts)" -gt "$ready" ]; do
+		left=$((left - 1))
+		[ $left -gt 0 ] && alive || break
+		usleep 200000
+	done
+	# Without what a terminal would do.
+	tail -c +$((before + 1)) "$dir/monitor" | tr -d '\r' |
+		sed 's/\x1b\[[0-9]*[A-Z]//g' >"$dir/reply"
+}
+
+# says TEXT: in the monitor's reply.
+says() {
+	grep -q "$1" "$dir/reply" || {
+		tail -n 3 "$dir/reply" | sed 's/^/# monitor: /'
+		return 1
+	}
+}
+
+trouble() {
+	tail -n 5 "$dir/output" | sed 's/^/# qemu: /'
+	tail -n 5 "$dir/console" | sed 's/^/# console: /'
+}
+
+# stop: kill QEMU, and see it gone.
+stop() {
+	kill -9 "$qemu" 2>/dev/null
+	wait "$qemu" 2>/dev/null
+}
+
+# --- memory blocks ----------------------------------------------------------
+
+# make_movable: all blocks that hold nothing unmovable to ZONE_MOVABLE.
+make_movable() {
+	local block
+	for block in "$memory"/memory[0-9]*; do
+		[ "$(cat "$block/state")" = online ] || continue
+		(echo offline >"$block/state") 2>/dev/null &&
+			echo online_movable >"$block/state"
+	done
+}
+
+# movable_blocks NODE: those of a node in ZONE_MOVABLE.
+movable_blocks() {
+	local block
+	for block in /sys/devices/system/node/"node$1"/memory[0-9]*; do
+		[ "$(cat "$block/valid_zones")" = Movable ] && echo "$block"
+	done
+}
+
+# empty_node NODE: take all of its movable blocks offline; how many did not go.
+empty_node() {
+	local block stayed=0
+	for block in $(movable_blocks "$1"); do
+		timeout 120 sh -c "echo offline >$block/state" 2>/dev/null ||
+			stayed=$((stayed + 1))
+	done
+	echo "$stayed"
+}
+
+# refill: all blocks that are offline, back to ZONE_MOVABLE.
+refill() {
+	local block
+	for block in "$memory"/memory[0-9]*; do
+		[ "$(cat "$block/state")" != offline ] ||
+			echo online_movable >"$block/state"
+	done
+}
+
+# --- tests ------------------------------------------------------------------
+
+W1() {
+	local total
+	wait_for 300 "$dir/console" '^@boot= 0'
+	result $? "W1: Linux boots ($machine, $backend)"
+	[ "$failed" = 0 ] || {
+		trouble
+		return
+	}
+	l2 20 'grep MemTotal /proc/meminfo'
+	total=$(awk '{ print int($2 / 1024) }' "$dir/answer")
+	[ "${total:-0}" -gt $((MB * 3 / 4)) ]
+	result $? "W1: it has $total MB of memory"
+	now=$(vmstat nr_no_direct_map)
+	note "pages out of the direct map: $before_hidden, now $now"
+	if [ "$hidden" ]; then
+		[ $((now - before_hidden)) -ge $PAGES ]
+	else
+		[ "$now" -eq "$before_hidden" ]
+	fi
+	result $? "W1: pages of the guest's that are hidden: $((now - before_hidden))"
+}
+
+# disk NAME IMAGE: read what the host wrote, write what the host reads.
+disk() {
+	local there
+	there=$(head -c ${DISK}M "$2" | sha256sum)
+	l2 200 "head -c ${DISK}M /dev/\$(disk $1) | sha256sum" && [ "$(answer)" = "$there" ]
+	result $? "W2: $DISK MB read from the disk: $3"
+	l2 200 "disk=/dev/\$(disk $1); dd if=\$disk bs=1M count=$DISK 2>/dev/null | tr a-z b-za >/tmp/new; dd if=/tmp/new of=\$disk bs=1M seek=$DISK conv=notrunc,fsync 2>&1; sha256sum </tmp/new; rm /tmp/new"
+	sync
+	there=$(tail -c ${DISK}M "$2" | sha256sum)
+	[ "$(tail -n 1 "$dir/answer")" = "$there" ]
+	result $? "W2: $DISK MB written to the disk: $3"
+}
+
+W2() {
+	disk d0 /disk/buffered.img "cache=writeback"
+	disk d1 /disk/direct.img "cache=none"
+	disk d2 /disk/uring.img "cache=none, io_uring"
+	l2 100 'mkdir -p /mnt; disk=/dev/$(disk d0); mke2fs $disk >/dev/null 2>&1; mount -t ext4 $disk /mnt && dd if=/dev/urandom of=/mnt/a bs=1M count=4 2>/dev/null && sync && echo 3 >/proc/sys/vm/drop_caches && cp /mnt/a /tmp/a && umount /mnt && mount -t ext4 $disk /mnt && cmp /mnt/a /tmp/a && umount /mnt'
+	result $? "W2: ext4 on the disk"
+	alive
+	result $? "W2: QEMU runs"
+}
+
+# net NUMBER TEXT: a file each way.
+net() {
+	local there
+	there=$(sha256sum </tmp/net)
+	l2 20 "net=\$(net 52:54:00:00:00:0$1); ip addr add 10.0.$1.2/24 dev \$net; ip link set \$net up"
+	nc -l -p 500$1 </tmp/net >/dev/null &
+	l2 200 "nc 10.0.$1.1 500$1 </dev/null >/tmp/net; sha256sum </tmp/net" &&
+		[ "$(answer)" = "$there" ]
+	result $? "W3: $NET MB received by the guest: $2"
+	nc -l -p 501$1 >/tmp/net.back </dev/null &
+	server=$!
+	l2 200 "nc 10.0.$1.1 501$1 </tmp/net" || kill $server
+	wait $server
+	[ "$(sha256sum </tmp/net.back)" = "$there" ]
+	result $? "W3: $NET MB sent by the guest: $2"
+	rm /tmp/net.back
+}
+
+W3() {
+	for n in 0 1; do
+		ip addr add 10.0.$n.1/24 dev tap$n
+		ip link set tap$n up
+	done
+	dd if=/dev/urandom of=/tmp/net bs=1M count=$NET 2>/dev/null
+	net 0 "vhost=off"
+	net 1 "vhost=on"
+	rm /tmp/net
+	alive
+	result $? "W3: QEMU runs"
+}
+
+W4() {
+	local from moved stayed node
+	l2 60 'l2_words 64 /tmp/stop >/tmp/words 2>&1 & while ! grep -q filled /tmp/words; do usleep 100000; done'
+	result $? "W4: the guest verifies 64 MB"
+	for node in 1 0; do
+		# Compaction goes on all the while.
+		while :; do echo 1 >/proc/sys/vm/compact_memory; sleep 1; done &
+		compact=$!
+		from=$(vmstat no_direct_map_migrate_success)
+		[ "$hidden" ] || from=$(vmstat pgmigrate_success)
+		note "node $node: $(movable_blocks $node | wc -l) blocks"
+		stayed=$(empty_node $node)
+		moved=$(vmstat no_direct_map_migrate_success)
+		[ "$hidden" ] || moved=$(vmstat pgmigrate_success)
+		kill $compact
+		wait $compact 2>/dev/null
+		[ "$stayed" = 0 ] && [ $((moved - from)) -ge $((PAGES * 9 / 10)) ]
+		result $? "W4: node $node's blocks go offline: $((moved - from)) pages moved, $stayed blocks stayed"
+		refill
+	done
+	l2 60 'touch /tmp/stop; while pidof l2_words >/dev/null; do usleep 100000; done; tail -n 1 /tmp/words; rm /tmp/stop'
+	note "$(answer)"
+	grep -q '^rounds=[1-9][0-9]* wrong=0$' "$dir/answer"
+	result $? "W4: no word in the guest was wrong"
+}
+
+W5() {
+	hmp 'migrate "exec:cat >/dev/null"'
+	says 'guest_memfd, which cannot be migrated'
+	result $? "W5: migrate: it is a guest_memfd"
+	hmp 'savevm one'
+	says 'guest_memfd, which cannot be migrated\|does not support snap\|No block device'
+	result $? "W5: savevm: refused"
+	hmp 'calc_dirty_rate -b 1'
+	says 'does not log which pages of a guest_memfd'
+	result $? "W5: calc_dirty_rate by the dirty bitmap: refused"
+	qemu-system-x86_64 -L /files -nodefaults -display none -accel kvm -cpu host \
+		-m 64M -machine q35,memory-backend=m0,smm=on \
+		-object "memory-backend-guest-memfd,id=m0,size=64M,$backend" \
+		>/tmp/smm 2>&1 &
+	smm=$!
+	sleep 10
+	! kill -9 $smm 2>/dev/null
+	result $? "W5: smm=on: QEMU ends"
+	wait $smm 2>/dev/null
+	status=$?
+	sed 's/^/# /' /tmp/smm
+	[ $status -eq 1 ] && grep -q 'not supported with memory-backend-guest-memfd' /tmp/smm
+	result $? "W5: smm=on: status $status, with a message"
+	alive && l2 20 true
+	result $? "W5: the guest runs"
+}
+
+W6() {
+	local base new hash left=60
+	# What is looked for in the dump was computed in the guest.
+	hash=$(echo "$dir $PAGES" | sha256sum | cut -c1-40)
+	l2 20 "echo '$dir $PAGES' | sha256sum >/tmp/hash"
+	hmp 'stop'
+	hmp "dump-guest-memory $dir/dump"
+	hmp 'info dump'
+	says 'completed'
+	result $? "W6: dump-guest-memory completes"
+	hmp 'cont'
+	[ "$(wc -c <"$dir/dump")" -ge $((MB << 20)) ] && grep -q "$hash" "$dir/dump"
+	result $? "W6: what the guest computed is in the dump of $(wc -c <"$dir/dump") bytes"
+	rm -f "$dir/dump"
+	base=$(used)
+	hmp "balloon $((MB - 96))"
+	new=$base
+	while [ $left -gt 0 ] && [ $((base - new)) -lt 22000 ]; do
+		sleep 1
+		new=$(used)
+		left=$((left - 1))
+	done
+	[ $((base - new)) -ge 22000 ]
+	result $? "W6: 96 MB in the balloon free $((base - new)) pages"
+	hmp "balloon $MB"
+	l2 100 'sleep 5; dd if=/dev/zero of=/tmp/fill bs=1M count=64 2>/dev/null; rm /tmp/fill'
+	result $? "W6: the guest uses what was in the balloon"
+}
+
+W7() {
+	local gpa hpa left from now
+	l2 40 '(l2_words --page /tmp/read >/tmp/page 2>&1; echo $? >/tmp/page.status) & until [ -s /tmp/page ]; do usleep 100000; done; cat /tmp/page'
+	gpa=$(answer)
+	# Its own page table has the page after an access only.
+	hmp "xp /1xg $gpa"
+	hmp "gpa2hpa $gpa"
+	hpa=$(sed -n 's/.* is \(0x[0-9a-f]*\).*/\1/p' "$dir/reply")
+	note "the page: $gpa of the guest's, ${hpa:-nowhere}"
+	[ -n "$hpa" ] && printf '%d' $((hpa >> 12)) >/sys/kernel/debug/hwpoison/corrupt-pfn
+	result $? "W7: a page of the guest's is poisoned"
+	l2 60 'touch /tmp/read; for i in 1 2 3 4 5 6 7 8 9 10; do [ -s /tmp/page.status ] || sleep 1; done; cat /tmp/page.status'
+	note "the process in the guest: $(answer)"
+	grep -qx '135\|137' "$dir/answer"
+	result $? "W7: poison kills its process in the guest"
+	tail -n 3 "$dir/output" | sed 's/^/# qemu: /'
+	grep -q BUS_MCEERR_AR "$dir/output"
+	result $? "W7: QEMU gave it a machine check"
+	alive && l2 20 true
+	result $? "W7: the guest runs"
+
+	from=$(vmstat no_direct_map_migrate_success)
+	empty_node 1 >/dev/null &
+	emptying=$!
+	left=100
+	while [ $left -gt 0 ]; do
+		[ $(($(vmstat no_direct_map_migrate_success) - from)) -lt 100 ] || break
+		usleep 20000
+		left=$((left - 1))
+	done
+	kill -9 "$qemu"
+	now=$(vmstat no_direct_map_migrate_success)
+	wait "$qemu" 2>/dev/null
+	[ $((now - from)) -ge 100 ] && [ $((now - from)) -lt $PAGES ]
+	result $? "W7: killed in the midst of a move: after $((now - from)) pages"
+	wait $emptying
+	refill
+	left=60
+	while [ $left -gt 0 ]; do
+		now=$(vmstat nr_no_direct_map)
+		[ "$now" -gt "$before_hidden" ] || break
+		sleep 1
+		left=$((left - 1))
+	done
+	[ $left -gt 0 ]
+	result $? "W7: pages out of the direct map: $now, $before_hidden before QEMU ran"
+	now=$(vmstat nr_no_direct_map_files)
+	[ "$now" = "$before_files" ]
+	result $? "W7: files without a direct map: $now, $before_files before QEMU ran"
+}
+
+echo "TAP version 13"
+make_movable
+before_hidden=$(vmstat nr_no_direct_map)
+before_files=$(vmstat nr_no_direct_map_files)
+drives=
+case " $* " in
+*" W2 "*)
+	for image in buffered direct uring; do
+		dd if=/dev/urandom of=/disk/$image.img bs=1M count=$((2 * DISK)) 2>/dev/null
+	done
+	drives="-drive if=none,id=d0,format=raw,cache=writeback,file=/disk/buffered.img
+		-device virtio-blk-SUFFIX,drive=d0,serial=d0
+		-drive if=none,id=d1,format=raw,cache=none,file=/disk/direct.img
+		-device virtio-blk-SUFFIX,drive=d1,serial=d1
+		-drive if=none,id=d2,format=raw,cache=none,aio=io_uring,file=/disk/uring.img
+		-device virtio-blk-SUFFIX,drive=d2,serial=d2"
+	;;
+esac
+case " $* " in
+*" W3 "*)
+	drives="$drives -netdev tap,id=n0,ifname=tap0,script=no,downscript=no,vhost=off
+		-device virtio-net-SUFFIX,netdev=n0,mac=52:54:00:00:00:00
+		-netdev tap,id=n1,ifname=tap1,script=no,downscript=no,vhost=on
+		-device virtio-net-SUFFIX,netdev=n1,mac=52:54:00:00:00:01"
+	;;
+esac
+# shellcheck disable=SC2086 # words
+start $drives
+for test; do
+	$test
+	[ "$test" != W1 ] || [ "$failed" = 0 ] || break
+done
+stop
+echo "1..$number"
+exit "$failed"
