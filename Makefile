@@ -128,7 +128,7 @@ kernel-base:
 	@scripts/build base-lean
 
 qemu:
-	$(DEPS)
+	@scripts/deps qemu
 	@scripts/build-qemu
 
 clean:
