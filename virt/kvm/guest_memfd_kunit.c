@@ -206,21 +206,14 @@ static void get_word(void *addr, void *arg)
 	*(u64 *)arg = READ_ONCE(*(u64 *)addr);
 }
 
-/* Only a vCPU that is loaded may mark pages as dirty: it is the VM's first. */
 static int access_word(struct kvm *kvm, gpa_t gpa,
 		       void (*fn)(void *addr, void *arg), u64 *word)
 {
-	struct kvm_vcpu *vcpu = kvm_get_vcpu(kvm, 0);
-	bool loaded = kvm_get_running_vcpu() == vcpu;
 	int idx, r;
 
-	if (!loaded)
-		vcpu_load(vcpu);
 	idx = srcu_read_lock(&kvm->srcu);
 	r = kvm_gmem_access(kvm, gpa, sizeof(*word), fn, word);
 	srcu_read_unlock(&kvm->srcu, idx);
-	if (!loaded)
-		vcpu_put(vcpu);
 	return r;
 }
 
@@ -239,7 +232,6 @@ static void g9_access_that_fails_does_nothing(struct kunit *test)
 
 	vm = test_vm(test);
 	kvm = vm->private_data;
-	test_vcpu(test, vm);
 	gmem = test_slot(test, vm);
 	KUNIT_EXPECT_EQ(test, 0, access_word(kvm, gpa, put_word, &first));
 
