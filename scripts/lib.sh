@@ -115,6 +115,16 @@ new_files() {
 	[ $# -eq 0 ] || sed -sn '/^---$/,$d; s/^New-file: *//p' -- "$@"
 }
 
+# record_series NAME...: results/NAME.csv is of the series as it is now.
+record_series() {
+	local name count
+	count=$(series_patches | wc -l)
+	for name; do
+		sed -i "/^$name,/d" "$ROOT/results/series.csv"
+		echo "$name,$count" >>"$ROOT/results/series.csv"
+	done
+}
+
 # patches_hash: stands for what patches/ says, new files left out.
 patches_hash() {
 	cat "$ROOT"/patches/series "$ROOT"/patches/*.patch 2>/dev/null |
