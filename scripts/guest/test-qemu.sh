@@ -227,16 +227,20 @@ W1() {
 	result $? "W1: pages of the guest's that are hidden: $((now - before_hidden))"
 }
 
+# The hash of no bytes: what a failed read would agree on.
+nothing=$(sha256sum </dev/null)
+
 # disk NAME IMAGE: read what the host wrote, write what the host reads.
 disk() {
 	local there
-	there=$(head -c ${DISK}M "$2" | sha256sum)
-	l2 200 "head -c ${DISK}M /dev/\$(disk $1) | sha256sum" && [ "$(answer)" = "$there" ]
+	there=$(dd if="$2" bs=1M count=$DISK 2>/dev/null | sha256sum)
+	l2 200 "dd if=/dev/\$(disk $1) bs=1M count=$DISK 2>/dev/null | sha256sum" &&
+		[ "$there" != "$nothing" ] && [ "$(answer)" = "$there" ]
 	result $? "W2: $DISK MB read from the disk: $3"
 	l2 200 "disk=/dev/\$(disk $1); dd if=\$disk bs=1M count=$DISK 2>/dev/null | tr a-z b-za >/tmp/new; dd if=/tmp/new of=\$disk bs=1M seek=$DISK conv=notrunc,fsync 2>&1; sha256sum </tmp/new; rm /tmp/new"
 	sync
-	there=$(tail -c ${DISK}M "$2" | sha256sum)
-	[ "$(tail -n 1 "$dir/answer")" = "$there" ]
+	there=$(dd if="$2" bs=1M skip=$DISK 2>/dev/null | sha256sum)
+	[ "$there" != "$nothing" ] && [ "$(tail -n 1 "$dir/answer")" = "$there" ]
 	result $? "W2: $DISK MB written to the disk: $3"
 }
 
@@ -365,7 +369,7 @@ W6() {
 
 W7() {
 	local gpa hpa left from now
-	l2 40 '(l2_words --page /tmp/read >/tmp/page 2>&1; echo $? >/tmp/page.status) & until [ -s /tmp/page ]; do usleep 100000; done; cat /tmp/page'
+	l2 40 '(l2_words --page /tmp/read >/tmp/page 2>&1; echo $? >/tmp/page.status) >/dev/null 2>&1 & until [ -s /tmp/page ]; do usleep 100000; done; cat /tmp/page'
 	gpa=$(answer)
 	# Its own page table has the page after an access only.
 	hmp "xp /1xg $gpa"
