@@ -8,8 +8,9 @@
 #                (direct-map=off,movable=on)
 #   TEST         all of them by default, in this order:
 #     W1  Linux boots in memory that is a guest_memfd's, hidden if so asked
-#     W2  disks, buffered, with O_DIRECT, and with O_DIRECT by io_uring
-#     W3  networks, by QEMU and by vhost
+#     W2  disks, buffered, with O_DIRECT, and with O_DIRECT by io_uring, while
+#         the guest's memory moves
+#     W3  networks, by QEMU and by vhost, likewise
 #     W4  all of the guest's memory moves, twice, while the guest verifies it
 #     W5  what cannot be has a message, and the guest goes on
 #     W6  a dump of the guest's memory; the balloon
@@ -40,6 +41,7 @@ NET=16				# megabytes that are sent each way
 memory=/sys/devices/system/memory
 dir=/tmp/qemu
 case $backend in *direct-map=off*) hidden=1 ;; *) hidden= ;; esac
+case $backend in *movable=on*) movable=1 ;; *) movable= ;; esac
 
 note() {
 	echo "# $*"
@@ -54,6 +56,15 @@ used() {
 	fi
 }
 
+# moves: how many pages of that kind have moved.
+moves() {
+	if [ "$hidden" ]; then
+		vmstat no_direct_map_migrate_success
+	else
+		vmstat pgmigrate_success
+	fi
+}
+
 # vmstat NAME: after what CPUs have counted is summed up.
 vmstat() {
 	cat /proc/sys/vm/stat_refresh
@@ -61,6 +72,9 @@ vmstat() {
 }
 
 # --- the guest --------------------------------------------------------------
+
+# As scripts/vm has it for this guest: interrupts of timers are late.
+emulated="tsc=reliable no_timer_check"
 
 # start OPTION...: QEMU with its monitor and the guest's console on pipes.
 start() {
@@ -86,7 +100,7 @@ start() {
 		-machine "$machine,memory-backend=m0" \
 		-object "memory-backend-guest-memfd,id=m0,size=${MB}M,$backend,prealloc=on,host-nodes=1,policy=preferred" \
 		-kernel /files/bzImage -initrd /files/l2.cpio \
-		-append "console=ttyS0 quiet panic=-1 ${append:-}" \
+		-append "console=ttyS0 quiet panic=-1 $emulated" \
 		-chardev "pipe,id=con,path=$dir/con" -serial chardev:con \
 		-chardev "pipe,id=mon,path=$dir/mon" -mon chardev=mon \
 		-device "virtio-balloon-$suffix" \
@@ -203,6 +217,30 @@ refill() {
 	done
 }
 
+# shake: from now on the guest's memory moves from node to node and back.
+shake() {
+	[ "$movable" ] || return
+	: >"$dir/shaking"
+	shaken=$(moves)
+	while [ -e "$dir/shaking" ]; do
+		for node in 1 0; do
+			empty_node $node >/dev/null
+			refill
+		done
+	done &
+	shaker=$!
+}
+
+# calm TEST: until now. All of it has moved, to say the least.
+calm() {
+	[ "$movable" ] || return
+	rm "$dir/shaking"
+	wait $shaker
+	shaken=$(($(moves) - shaken))
+	[ $shaken -ge $PAGES ]
+	result $? "$1: pages that moved meanwhile: $shaken"
+}
+
 # --- tests ------------------------------------------------------------------
 
 W1() {
@@ -245,11 +283,13 @@ disk() {
 }
 
 W2() {
+	shake
 	disk d0 /disk/buffered.img "cache=writeback"
 	disk d1 /disk/direct.img "cache=none"
 	disk d2 /disk/uring.img "cache=none, io_uring"
 	l2 100 'mkdir -p /mnt; disk=/dev/$(disk d0); mke2fs $disk >/dev/null 2>&1; mount -t ext4 $disk /mnt && dd if=/dev/urandom of=/mnt/a bs=1M count=4 2>/dev/null && sync && echo 3 >/proc/sys/vm/drop_caches && cp /mnt/a /tmp/a && umount /mnt && mount -t ext4 $disk /mnt && cmp /mnt/a /tmp/a && umount /mnt'
 	result $? "W2: ext4 on the disk"
+	calm W2
 	alive
 	result $? "W2: QEMU runs"
 }
@@ -278,8 +318,10 @@ W3() {
 		ip link set tap$n up
 	done
 	dd if=/dev/urandom of=/tmp/net bs=1M count=$NET 2>/dev/null
+	shake
 	net 0 "vhost=off"
 	net 1 "vhost=on"
+	calm W3
 	rm /tmp/net
 	alive
 	result $? "W3: QEMU runs"
@@ -293,12 +335,10 @@ W4() {
 		# Compaction goes on all the while.
 		while :; do echo 1 >/proc/sys/vm/compact_memory; sleep 1; done &
 		compact=$!
-		from=$(vmstat no_direct_map_migrate_success)
-		[ "$hidden" ] || from=$(vmstat pgmigrate_success)
+		from=$(moves)
 		note "node $node: $(movable_blocks $node | wc -l) blocks"
 		stayed=$(empty_node $node)
-		moved=$(vmstat no_direct_map_migrate_success)
-		[ "$hidden" ] || moved=$(vmstat pgmigrate_success)
+		moved=$(moves)
 		kill $compact
 		wait $compact 2>/dev/null
 		[ "$stayed" = 0 ] && [ $((moved - from)) -ge $((PAGES * 9 / 10)) ]
