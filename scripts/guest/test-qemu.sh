@@ -109,18 +109,26 @@ start() {
 	qemu=$!
 }
 
-# alive [PID]: the QEMU that runs the guest, or another.
+# runs PID: has it not ended?
+runs() {
+	kill -0 "$1" 2>/dev/null && [ "$(awk '{ print $3 }' "/proc/$1/stat")" != Z ]
+}
+
+# alive: QEMU runs, and has not stopped the guest for good.
 alive() {
-	local pid=${1:-$qemu}
-	kill -0 "$pid" 2>/dev/null && [ "$(awk '{ print $3 }' "/proc/$pid/stat")" != Z ]
+	runs "$qemu" && ! grep -q 'kvm run failed' "$dir/output"
+}
+
+# clock: seconds since some time.
+clock() {
+	cut -d. -f1 /proc/uptime
 }
 
 # wait_for SECONDS FILE PATTERN
 wait_for() {
-	local left=$(($1 * 5))
+	local end=$(($(clock) + $1))
 	until grep -q "$3" "$2"; do
-		left=$((left - 1))
-		[ $left -gt 0 ] && alive || return 1
+		[ "$(clock)" -lt $end ] && alive || return 1
 		usleep 200000
 	done
 }
@@ -148,13 +156,12 @@ prompts() {
 
 # hmp COMMAND: QEMU's monitor; $dir/reply has what it says until it is ready.
 hmp() {
-	local before ready left=300
+	local before ready end=$(($(clock) + 60))
 	before=$(wc -c <"$dir/monitor")
 	ready=$(prompts)
 	echo "$1" >&4
 	until [ "$(prompts)" -gt "$ready" ]; do
-		left=$((left - 1))
-		[ $left -gt 0 ] && alive || break
+		[ "$(clock)" -lt $end ] && runs "$qemu" || break
 		usleep 200000
 	done
 	# Without the command's echo, as a terminal would show it.
@@ -369,11 +376,11 @@ W5() {
 		-object "memory-backend-guest-memfd,id=m0,size=64M,$backend" \
 		>/tmp/smm 2>&1 &
 	smm=$!
-	while [ $left -gt 0 ] && alive $smm; do
+	while [ $left -gt 0 ] && runs $smm; do
 		sleep 1
 		left=$((left - 1))
 	done
-	! alive $smm
+	! runs $smm
 	result $? "W5: smm=on: QEMU ends"
 	kill -9 $smm 2>/dev/null
 	wait $smm 2>/dev/null
