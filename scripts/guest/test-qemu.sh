@@ -177,7 +177,10 @@ says() {
 }
 
 trouble() {
-	tail -n 5 "$dir/output" | sed 's/^/# qemu: /'
+	{
+		grep 'kvm run failed' "$dir/output"
+		tail -n 5 "$dir/output"
+	} | sed 's/^/# qemu: /'
 	tail -n 5 "$dir/console" | sed 's/^/# console: /'
 }
 
@@ -483,7 +486,8 @@ W7() {
 }
 
 echo "TAP version 13"
-make_movable
+# Memory that does not move is not for ZONE_MOVABLE, and needs the rest.
+[ -z "$movable" ] || make_movable
 before_hidden=$(vmstat nr_no_direct_map)
 before_files=$(vmstat nr_no_direct_map_files)
 drives=
