@@ -447,7 +447,7 @@ W7() {
 	note "the process in the guest: $(answer)"
 	grep -qx '135\|137' "$dir/answer"
 	result $? "W7: poison kills its process in the guest"
-	l2 20 'dmesg | grep -i -e "memory failure" -e mce: | tail -n 3' &&
+	l2 20 'dmesg | grep -i -e "memory failure" -e "mce: Uncorrected" | tail -n 3' &&
 		sed 's/^/# the guest: /' "$dir/answer"
 	tail -n 3 "$dir/output" | sed 's/^/# qemu: /'
 	grep -q BUS_MCEERR_AR "$dir/output"
