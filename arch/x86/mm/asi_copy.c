@@ -132,10 +132,11 @@ static __always_inline pteval_t asi_pte(unsigned long pfn, bool write)
 
 static void asi_clear_parked(struct asi_window *w)
 {
-	unsigned int i;
+	unsigned int i, nr = w->used;
+	pte_t *ptes = w->ptes;
 
-	for (i = 0; i < w->used; i++)
-		WRITE_ONCE(w->ptes[i], __pte(0));
+	for (i = 0; i < nr; i++)
+		WRITE_ONCE(ptes[i], __pte(0));
 	for (i = 0; i < w->leaf_used; i++)
 		WRITE_ONCE(w->leaves[i], __pmd(0));
 }
@@ -144,6 +145,7 @@ static void asi_leave_to_put(struct asi_window *w)
 {
 	w->nput = w->used;
 	w->used = 0;
+	w->room = 0;
 	w->leaf_nput = w->leaf_used;
 	w->leaf_used = 0;
 }
@@ -197,13 +199,15 @@ void asi_window_leave(struct asi_window *w)
 /* Preemption is off. A timer that comes meanwhile leaves it to this. */
 static void asi_put(struct asi_window *w)
 {
+	struct folio **folio, **end;
 	unsigned int i;
 
 	w->putting = true;
 	barrier();
-	for (i = 0; i < w->nput; i++) {
-		if (w->folios[i])
-			folio_put(w->folios[i]);
+	end = w->folios + w->nput;
+	for (folio = w->folios; folio < end; folio++) {
+		if (*folio)
+			folio_put(*folio);
 	}
 	for (i = 0; i < w->leaf_nput; i++)
 		folio_put(w->leaf_folios[i]);
@@ -313,20 +317,29 @@ void __asi_finish_switch(void)
 		asi_drain(w, ASI_DRAIN_IDLE);
 }
 
+static __always_inline bool asi_task_may_park(void)
+{
+	return in_task() && !(current->flags & PF_KTHREAD);
+}
+
 /* Owners of a folio look at its references: they know of the LRU's batches only. */
+static __always_inline bool asi_folio_may_park(struct folio *folio)
+{
+	unsigned long mapping = (unsigned long)READ_ONCE(folio->mapping);
+
+	if (!mapping || mapping & FOLIO_MAPPING_FLAGS ||
+	    mapping_no_direct_map((struct address_space *)mapping))
+		return false;
+	return !folio_test_hugetlb(folio) && !folio_is_zone_device(folio) &&
+	       !folio_contain_hwpoisoned_page(folio);
+}
+
 static bool asi_may_park(struct folio *folio)
 {
-	struct address_space *mapping;
-
 	if (IS_ENABLED(CONFIG_PREEMPT_RT) || lru_cache_disabled() ||
-	    current->flags & PF_KTHREAD || !in_task() ||
 	    tick_nohz_full_cpu(smp_processor_id()))
 		return false;
-	if (folio_test_anon(folio) || folio_test_hugetlb(folio) ||
-	    folio_is_zone_device(folio) || folio_contain_hwpoisoned_page(folio))
-		return false;
-	mapping = READ_ONCE(folio->mapping);
-	return mapping && !mapping_no_direct_map(mapping);
+	return asi_task_may_park() && asi_folio_may_park(folio);
 }
 
 static __always_inline bool asi_parked_at(struct asi_window *w,
@@ -404,8 +417,33 @@ static noinline int asi_park(struct asi_window *w, struct folio *folio,
 		*hash = slot + i;
 	}
 	WRITE_ONCE(w->used, slot + nr);
+	w->room = ASI_PARKED;
 	this_cpu_add(asi_cpu.nr.parked, nr);
 	return slot;
+}
+
+/*
+ * A page after others, which were parked since the last drain: the timer is pending,
+ * and the owner known. lru_cache_disable() drains after it is in effect, and so need
+ * not be asked. False, and no effect, if asi_park() has to be.
+ */
+static __always_inline bool asi_park_next(struct asi_window *w,
+					  struct folio *folio,
+					  unsigned long pfn, pteval_t want)
+{
+	u16 *hash = asi_hash(w, pfn);
+	unsigned int slot = w->used;
+
+	if (slot >= w->room || asi_hash_taken(w, hash) ||
+	    !asi_task_may_park() || !asi_folio_may_park(folio))
+		return false;
+	folio_get(folio);
+	w->folios[slot] = folio;
+	WRITE_ONCE(w->ptes[slot], __pte(want));
+	*hash = slot;
+	WRITE_ONCE(w->used, slot + 1);
+	this_cpu_inc(asi_cpu.nr.parked);
+	return true;
 }
 
 /* The same of a folio that a large page maps: its leaf. */
@@ -482,7 +520,9 @@ static __always_inline void *asi_own_begin(struct folio *folio,
 			this_cpu_inc(asi_cpu.nr.hits);
 			return asi_slot_address(slot);
 		}
-		slot = asi_park(w, folio, pfn, nr, want);
+		slot = w->used;
+		if (nr > 1 || !asi_park_next(w, folio, pfn, want))
+			slot = asi_park(w, folio, pfn, nr, want);
 		if (likely(slot >= 0))
 			return asi_slot_address(slot);
 close:

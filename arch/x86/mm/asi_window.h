@@ -56,6 +56,8 @@ struct folio;
  * @owner:    ctx_id of the mm whose pages are parked.
  * @used:     Slots parked; those above it are none.
  * @leaf_used: The same of leaves.
+ * @room:     Below it pages may be parked with fewer questions, see asi_park_next();
+ *            0 unless something is parked.
  * @nput:     Slots cleared and flushed whose references are not yet put. Nothing is
  *            parked meanwhile.
  * @leaf_nput: The same of leaves.
@@ -80,6 +82,7 @@ struct asi_window {
 	u64 owner;
 	unsigned int used;
 	unsigned int leaf_used;
+	unsigned int room;
 	unsigned int nput;
 	unsigned int leaf_nput;
 	unsigned int rebounds;

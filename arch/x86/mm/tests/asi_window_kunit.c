@@ -409,6 +409,46 @@ static void w8_strangers_are_not_parked(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, left, 0);
 }
 
+/* W6, W8: a page after others is parked as they are, if it may be. */
+static void w8_after_others(struct kunit *test)
+{
+	unsigned int i, after = 0, wrong = 0, kept = 0, left = 0, poisoned = 0;
+	struct folio *first, *next;
+	struct reader user;
+	size_t copied;
+	int before;
+
+	make_user(test, &user, 2);
+	first = get_folio(test, &user, 0);
+	next = get_folio(test, &user, 1);
+	before = folio_ref_count(next);
+	for (i = 0; i < 200; i++) {
+		preempt_disable();
+		asi_drain_parked();
+		read_page(first, &user, true, &copied);
+		read_page(next, &user, true, &copied);
+		after += this_cpu_read(asi_window.used) == 2 &&
+			 folio_ref_count(next) == before + 1;
+		asi_drain_parked();
+		kept += folio_ref_count(next) != before;
+		left += mapped_from(0);
+		read_page(first, &user, true, &copied);
+		SetPageHWPoison(&next->page);
+		read_page(next, &user, true, &copied);
+		ClearPageHWPoison(&next->page);
+		poisoned += folio_ref_count(next) != before;
+		preempt_enable();
+		wrong += wrong_words(&user, 1);
+	}
+	folio_put(first);
+	folio_put(next);
+	KUNIT_EXPECT_GT(test, after, 100);
+	KUNIT_EXPECT_EQ(test, wrong, 0);
+	KUNIT_EXPECT_EQ(test, kept, 0);
+	KUNIT_EXPECT_EQ(test, left, 0);
+	KUNIT_EXPECT_EQ(test, poisoned, 0);
+}
+
 /* W6: cleared, flushed, and the reference put. */
 static void w6_drain(struct kunit *test)
 {
@@ -1195,6 +1235,7 @@ static struct kunit_case asi_window_cases[] = {
 	KUNIT_CASE(w7_idle),
 	KUNIT_CASE(w8_own_is_parked),
 	KUNIT_CASE(w8_strangers_are_not_parked),
+	KUNIT_CASE(w8_after_others),
 	KUNIT_CASE(w8_new_pages),
 	KUNIT_CASE_SLOW(w8_more_than_fits),
 	KUNIT_CASE(w9_primitives),

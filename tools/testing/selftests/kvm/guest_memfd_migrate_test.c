@@ -12,8 +12,10 @@
  */
 #include "guest_memfd_vm.h"
 
+#include <poll.h>
 #include <sys/ptrace.h>
 #include <linux/membarrier.h>
+#include <linux/userfaultfd.h>
 #include <sys/sysinfo.h>
 #include <asm/pvclock-abi.h>
 
@@ -654,14 +656,24 @@ struct mover {
 	unsigned long	rounds;
 };
 
+static void mover_by_file(struct gm *g, int node)
+{
+	struct kvm_gmem_move move = { .size = gm_size(g), .node = node };
+
+	/* Fails if the file is not movable. An unpatched kernel has no such call. */
+	ioctl(g->s.fd, KVM_GMEM_MOVE, &move);
+}
+
 static void *mover_run(void *arg)
 {
 	int nodes[] = { sm_from, sm_to };
 	struct mover *m = arg;
 
 	while (!sm_get(&m->stop)) {
-		/* Unmapped memory is moved by compaction only. */
-		if (gm_how.private)
+		/* Nobody maps it: by the file, and in turn by compaction. */
+		if (gm_how.private && m->rounds++ % 4)
+			mover_by_file(m->g, nodes[m->rounds % 2]);
+		else if (gm_how.private)
 			sm_write("/proc/sys/vm/compact_memory", "1");
 		else
 			sm_move(&m->g->s, nodes[++m->rounds % 2]);
@@ -1170,7 +1182,137 @@ static int test_fdinfo(void)
 	return ret;
 }
 
-/* ----------------------------------- G7: moves under vCPUs that write */
+/* ------------------------- G5, G6, G7: what moving does to vCPUs */
+
+/* One flush is for many pages. */
+static int test_flushes(void)
+{
+	u64 moved, flushes, sections;
+	int ret = KSFT_PASS;
+	struct gm g;
+
+	gm_new_strict(&g, 2, sm_nr);
+	gm_start(&g);
+	gm_wait(&g);
+	moved = vm_get_stat(g.vm, gmem_moved);
+	sections = vm_get_stat(g.vm, gmem_zap_sections);
+	flushes = vm_get_stat(g.vm, remote_tlb_flush_requests);
+	gm_move(&g, sm_to);
+	moved = vm_get_stat(g.vm, gmem_moved) - moved;
+	sections = vm_get_stat(g.vm, gmem_zap_sections) - sections;
+	flushes = vm_get_stat(g.vm, remote_tlb_flush_requests) - flushes;
+	sm_note("%lu pages moved: %lu flushes, %lu sections of mmu_lock", moved,
+		flushes, sections);
+	if (moved < g.s.nr || flushes > moved / 8 || sections > moved / 8)
+		ret = KSFT_FAIL;
+	gm_wait(&g);
+	return finish(&g, ret);
+}
+
+/*
+ * The longest that an access takes. The guest has it in arg[0], until somebody
+ * sets it to 0. Its vCPUs go before all other tasks, so they sleep now and then.
+ */
+static void gm_guest_timed(u64 id, u64 stride)
+{
+	struct gm_report *r = &gm_shared.report[id];
+	u64 start, ticks, nr = 0;
+
+	do {
+		for (u64 page = id; page < gm_shared.nr; page += stride) {
+			u64 *p = gm_guest_page(page);
+
+			start = rdtsc();
+			sm_set(&p[id], sm_get(&p[id]) + 1);
+			ticks = rdtsc() - start;
+			if (ticks > sm_get(&gm_shared.arg[id]))
+				sm_set(&gm_shared.arg[id], ticks);
+			if (sm_get(&p[id]) != r->passes + 1)
+				gm_guest_saw(r, page, id, sm_get(&p[id]),
+					     r->passes + 1);
+			if (!(++nr % gm_shared.pause))
+				GUEST_SYNC(0);
+		}
+		sm_set(&r->passes, r->passes + 1);
+	} while (!sm_get(&gm_shared.stop));
+	GUEST_DONE();
+}
+
+static u64 longest_wait(struct gm *g)
+{
+	u64 longest = 0;
+
+	gm_wait(g);
+	for (unsigned int i = 0; i < g->nr_vcpus; i++) {
+		u64 ticks = sm_get(&g->shared->arg[i]);
+
+		if (ticks > longest)
+			longest = ticks;
+		sm_set(&g->shared->arg[i], 0);
+	}
+	return longest;
+}
+
+static void gm_start_timed(struct gm *g, unsigned int nr_vcpus, u64 pause)
+{
+	gm_new(g, nr_vcpus, 8192, gm_guest_timed);
+	g->urgent = true;
+	g->shared->pause = pause;
+	gm_allocate(g, sm_from);
+	gm_touch(g);
+	gm_start(g);
+	longest_wait(g);
+}
+
+/* There is one CPU: of others, a vCPU waits for four accesses at most. */
+static int longest_waits(unsigned int nr_vcpus)
+{
+	u64 rest, alone, wait, chunks = 0;
+	struct secret one;
+	struct gm g;
+	int ret;
+
+	gm_start_timed(&g, 1, 8192);
+	rest = longest_wait(&g);
+	one = g.s;
+	one.nr = 1;
+	for (size_t i = 0; i < 2048; i++) {
+		one.mem = (void *)sm_page(&g.s, i);
+		sm_move(&one, sm_to);
+	}
+	alone = longest_wait(&g);
+	ret = gm_stop(&g);
+	gm_free(&g);
+
+	gm_start_timed(&g, nr_vcpus, nr_vcpus == 1 ? 8192 : 4);
+	for (int round = 0; round < 2; round++) {
+		sm_move(&g.s, round % 2 ? sm_from : sm_to);
+		wait = longest_wait(&g);
+		if (wait > chunks)
+			chunks = wait;
+	}
+	ret = worse(ret, gm_stop(&g));
+	sm_note("longest access, in ticks: at rest %lu, while a page alone moves %lu; of %u vCPUs, while %zu move at once, %lu",
+		rest, alone, nr_vcpus, g.s.nr, chunks);
+	if (chunks > (nr_vcpus + 1) * alone)
+		ret = KSFT_FAIL;
+	return ret;
+}
+
+/* The clock of a machine that counts instructions; of others it is noise. */
+static int test_longest_wait(void)
+{
+	if (!sm_cmdline("gm_icount"))
+		return sm_skip("needs a clock that runs by instructions");
+	return longest_waits(1);
+}
+
+static int test_longest_wait_4(void)
+{
+	if (!sm_cmdline("gm_icount"))
+		return sm_skip("needs a clock that runs by instructions");
+	return longest_waits(4);
+}
 
 /* Nobody writes to a page that is being copied, nor sees one half copied. */
 static int test_many_moves(void)
@@ -1197,6 +1339,761 @@ static int test_many_moves(void)
 		info_of(&g, "gmem-move-failed"));
 	gm_wait(&g);
 	return finish(&g, ret);
+}
+
+/* --------------------------------------- G4: moved by the file, unmapped */
+
+/* What calls of KVM_GMEM_MOVE have told, one after the other. */
+struct told {
+	u64		moved;
+	u64		failed;
+	unsigned int	interrupted;
+};
+
+/*
+ * A range, in as many calls as it takes. Returns 0 or -errno: -EPROTO if a call
+ * says that it got to where it can't be.
+ */
+static int move_range(struct gm *g, u64 start, u64 end, int node,
+		      struct told *told)
+{
+	struct kvm_gmem_move move = { .next_offset = start };
+	int err;
+
+	do {
+		move.offset = move.next_offset;
+		move.size = end - move.offset;
+		move.node = node;
+		err = ioctl(g->s.fd, KVM_GMEM_MOVE, &move) ? -errno : 0;
+		if (err && err != -EINTR)
+			return err;
+		/* Each call gets on. */
+		if (move.next_offset > end || move.next_offset % SM_PAGE ||
+		    (err && move.next_offset <= move.offset) ||
+		    (!err && move.next_offset != end))
+			return -EPROTO;
+		told->moved += move.moved;
+		told->failed += move.failed;
+		told->interrupted += err == -EINTR;
+	} while (err);
+	return 0;
+}
+
+/* The same, until @want pages are on the node. vCPUs may be busy with some. */
+static int move_until(struct gm *g, u64 start, u64 end, int node, long long want,
+		      struct told *told)
+{
+	unsigned int failed = 0;
+	int err;
+
+	do {
+		err = move_range(g, start, end, node, told);
+	} while (!err && fdinfo_node(g, sm_to) != want && sm_try_again(&failed));
+	return err;
+}
+
+/* A guest that has its memory on a node, where only it has touched it. */
+static void new_untouched(struct gm *g, unsigned int nr_vcpus, size_t nr)
+{
+	gm_new(g, nr_vcpus, nr, gm_guest_strict);
+	sm_bind_task(sm_from);
+	gm_start(g);
+	gm_wait(g);
+	sm_bind_task(-1);
+}
+
+/* What of a guest's memory is in the VMM's page tables. */
+static size_t nr_mapped(const struct gm *g)
+{
+	size_t mapped = 0;
+
+	for (size_t i = 0; i < g->s.nr; i++)
+		mapped += !!sm_pfn(sm_page(&g->s, i));
+	return mapped;
+}
+
+/* @want, and counted by the file and the VM: packing may have moved others. */
+static int told_right(const struct gm *g, const struct told *told, u64 want)
+{
+	u64 file = info_of(g, "gmem-moved"), vm = vm_get_stat(g->vm, gmem_moved);
+
+	sm_note("%lu moved, %lu attempts in vain", told->moved, told->failed);
+	if (told->moved == want && file >= want && vm == file)
+		return KSFT_PASS;
+	return sm_fail("not %lu moved: %lu by fdinfo, %lu by the VM's statistics",
+		       want, file, vm);
+}
+
+static int test_move_file(void)
+{
+	struct told told = {}, again = {};
+	int err, ret = KSFT_PASS;
+	long long want;
+	struct gm g;
+	u64 half;
+
+	new_untouched(&g, 2, sm_nr);
+	half = gm_size(&g) / 2;
+	if (fdinfo_is(&g, "at first", g.s.nr, 0, gm_no_map() ? g.s.nr : 0, 0))
+		return KSFT_FAIL;
+	want = gm_movable() ? g.s.nr : 0;
+	err = move_until(&g, 0, gm_size(&g), sm_to, want, &told);
+	if (err != (gm_movable() ? 0 : -EBUSY))
+		ret = sm_fail("%s", strerror(-err));
+	if (fdinfo_node(&g, sm_to) != want)
+		ret = sm_fail("%lld of %zu have moved", fdinfo_node(&g, sm_to),
+			      g.s.nr);
+	if (!gm_movable())
+		goto out;
+
+	/* Nothing is left to do there. */
+	err = move_range(&g, 0, gm_size(&g), sm_to, &again);
+	if (err || again.moved || again.failed)
+		ret = sm_fail("again: %s, %lu moved, %lu failed",
+			      strerror(-err), again.moved, again.failed);
+	err = move_until(&g, half, gm_size(&g), sm_from, want / 2, &told);
+	if (err || fdinfo_node(&g, sm_to) != want / 2)
+		ret = sm_fail("a half: %s, %lld have stayed", strerror(-err),
+			      fdinfo_node(&g, sm_to));
+	ret = worse(ret, told_right(&g, &told, want + want / 2));
+out:
+	if (nr_mapped(&g))
+		ret = sm_fail("the VMM has %zu pages mapped", nr_mapped(&g));
+	gm_wait(&g);
+	return finish(&g, ret);
+}
+
+/* mbind(2) says where memory has to be; what is nowhere in page tables follows. */
+static int test_move_by_policy(void)
+{
+	struct told told = {};
+	int err, ret = KSFT_PASS;
+	long long want;
+	struct gm g;
+	u64 half;
+
+	new_untouched(&g, 2, sm_nr);
+	half = gm_size(&g) / 2;
+	err = move_range(&g, 0, gm_size(&g), -1, &told);
+	if (err || told.moved || told.failed)
+		ret = sm_fail("without a policy: %s, %lu moved, %lu failed",
+			      strerror(-err), told.moved, told.failed);
+
+	/* Private memory has no mapping, and so no policy of the file's. */
+	if (sm_mbind((char *)g.s.mem + half, half, sm_to, 0))
+		return sm_fail("mbind: %s", strerror(errno));
+	want = gm_how.private ? 0 : g.s.nr / 2;
+	if (fdinfo_node(&g, sm_to))
+		ret = sm_fail("mbind moved %lld", fdinfo_node(&g, sm_to));
+	err = move_until(&g, 0, gm_size(&g), -1, want, &told);
+	if (err || fdinfo_node(&g, sm_to) != want)
+		ret = sm_fail("%s, %lld have moved", strerror(-err),
+			      fdinfo_node(&g, sm_to));
+	ret = worse(ret, told_right(&g, &told, want));
+	if (nr_mapped(&g))
+		ret = sm_fail("the VMM has %zu pages mapped", nr_mapped(&g));
+	gm_wait(&g);
+	return finish(&g, ret);
+}
+
+/* Somebody whose signals never stop. */
+struct signaller {
+	pthread_t	whom;
+	pthread_t	thread;
+	bool		stop;
+};
+
+static void *signaller_run(void *arg)
+{
+	struct signaller *s = arg;
+
+	while (!sm_get(&s->stop)) {
+		pthread_kill(s->whom, SIGUSR2);
+		usleep(200);
+	}
+	return NULL;
+}
+
+static int test_move_signals(void)
+{
+	struct signaller s = { .whom = pthread_self() };
+	struct told told = {};
+	int err, ret = KSFT_PASS;
+	struct gm g;
+
+	new_untouched(&g, 2, 4 * sm_nr);
+	signal(SIGUSR2, gm_signal);
+	kvm_pthread_create(&s.thread, NULL, signaller_run, &s);
+	err = move_until(&g, 0, gm_size(&g), sm_to, g.s.nr, &told);
+	sm_set(&s.stop, true);
+	pthread_join(s.thread, NULL);
+	sm_note("%u signals", told.interrupted);
+	if (err || fdinfo_node(&g, sm_to) != (long long)g.s.nr)
+		ret = sm_fail("%s, %lld have moved", strerror(-err),
+			      fdinfo_node(&g, sm_to));
+	if (!told.interrupted)
+		ret = sm_fail("no signal has ended a call");
+	ret = worse(ret, told_right(&g, &told, g.s.nr));
+	gm_wait(&g);
+	return finish(&g, ret);
+}
+
+#define MOVE_CGROUP	"/sys/fs/cgroup/gm_move"
+
+/* A node that is there, but not for this task. */
+static int move_outside_cpuset(struct gm *g)
+{
+	struct told told = {};
+	char node[16];
+	int err;
+
+	if (sm_write("/sys/fs/cgroup/cgroup.subtree_control", "+cpuset") ||
+	    (mkdir(MOVE_CGROUP, 0755) && errno != EEXIST)) {
+		sm_note("no cpuset controller");
+		return KSFT_PASS;
+	}
+	snprintf(node, sizeof(node), "%d", sm_from);
+	err = sm_write(MOVE_CGROUP "/cpuset.mems", node);
+	if (!err)
+		err = sm_write(MOVE_CGROUP "/cgroup.procs", "0");
+	if (err)
+		return sm_fail("cpuset: %s", strerror(-err));
+	err = move_range(g, 0, gm_size(g), sm_to, &told);
+	sm_write("/sys/fs/cgroup/cgroup.procs", "0");
+	rmdir(MOVE_CGROUP);
+	if (err != -EACCES)
+		return sm_fail("outside of the cpuset: %s", strerror(-err));
+	return KSFT_PASS;
+}
+
+/* What is not understood is refused, and nothing happens. */
+static int test_move_refused(void)
+{
+	const u64 nr = 16, size = nr * SM_PAGE;
+	const struct {
+		const char		*what;
+		struct kvm_gmem_move	move;
+		int			err;
+	} all[] = {
+		{ "flags", { .size = size, .flags = 1 }, EINVAL },
+		{ "the first of reserved",
+		  { .size = size, .reserved = { 1 } }, EINVAL },
+		{ "the last of reserved",
+		  { .size = size, .reserved = { [3] = 1ULL << 63 } }, EINVAL },
+		{ "offset unaligned", { .offset = 1 }, EINVAL },
+		{ "size unaligned", { .size = size - 1 }, EINVAL },
+		{ "past the end", { .size = size + SM_PAGE }, EINVAL },
+		{ "past the end by offset",
+		  { .offset = SM_PAGE, .size = size }, EINVAL },
+		{ "nothing past the end", { .offset = size + SM_PAGE }, EINVAL },
+		{ "offset negative", { .offset = -SM_PAGE, .size = SM_PAGE },
+		  EINVAL },
+		{ "size negative", { .size = -SM_PAGE }, EINVAL },
+		{ "overflow",
+		  { .offset = 2 * SM_PAGE, .size = -SM_PAGE }, EINVAL },
+		{ "no node -2", { .size = size, .node = -2 }, ENODEV },
+		{ "no such node", { .size = size, .node = 1 << 20 }, ENODEV },
+		{ "a node without memory", { .size = size, .node = 63 }, ENODEV },
+		{ "nothing", { .node = -1 }, 0 },
+		{ "nothing at the end", { .offset = size, .node = sm_to }, 0 },
+	};
+	int want, err, ret = KSFT_PASS;
+	struct kvm_gmem_move move;
+	struct gm g;
+
+	new_untouched(&g, 2, nr);
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		move = all[i].move;
+		want = gm_movable() || all[i].err == EINVAL ? all[i].err : EBUSY;
+		err = ioctl(g.s.fd, KVM_GMEM_MOVE, &move) ? errno : 0;
+		if (err != want)
+			ret = sm_fail("%s: %s", all[i].what, strerror(err));
+		if (!err && (move.next_offset != move.offset || move.moved ||
+			     move.failed))
+			ret = sm_fail("%s: got to %#llx", all[i].what,
+				      move.next_offset);
+	}
+	if (!ioctl(g.s.fd, KVM_GMEM_MOVE, NULL) || errno != EFAULT)
+		ret = sm_fail("no address: %s", strerror(errno));
+	memset(&move, 0, sizeof(move));
+	if (!ioctl(g.vm->fd, KVM_GMEM_MOVE, &move) || errno != ENOTTY)
+		ret = sm_fail("of a VM: %s", strerror(errno));
+	if (!ioctl(g.s.fd, KVM_CREATE_GUEST_MEMFD, &move) || errno != ENOTTY)
+		ret = sm_fail("another ioctl: %s", strerror(errno));
+	if (gm_movable())
+		ret = worse(ret, move_outside_cpuset(&g));
+	if (info_of(&g, "gmem-moved") || info_of(&g, "gmem-move-failed") ||
+	    fdinfo_node(&g, sm_from) != (long long)nr)
+		ret = sm_fail("memory has moved");
+	gm_wait(&g);
+	return finish(&g, ret);
+}
+
+/* ---------------------------------------------- G14, G15: dirty logging */
+
+#define NR_DIRTY	100
+#define DIRTY_EVERY	40
+
+/* Pages that gm_guest_some() writes. */
+static bool some_page(u64 page)
+{
+	return page % DIRTY_EVERY == 7 && page / DIRTY_EVERY < NR_DIRTY;
+}
+
+/* Reads all of its pages, and writes some of them. */
+static void gm_guest_some(u64 id, u64 stride)
+{
+	struct gm_report *r = &gm_shared.report[id];
+	u64 want, got, *p;
+
+	do {
+		for (u64 page = id; page < gm_shared.nr; page += stride) {
+			p = gm_guest_page(page);
+			want = some_page(page) ? r->passes : 0;
+			got = sm_get(&p[0]);
+			if (got != want)
+				gm_guest_saw(r, page, 0, got, want);
+			if (some_page(page))
+				sm_set(&p[0], want + 1);
+		}
+		sm_set(&r->passes, r->passes + 1);
+	} while (!sm_get(&gm_shared.stop));
+	GUEST_DONE();
+}
+
+static int set_slot(struct gm *g, u32 flags, u64 gpa, int fd, u64 offset)
+{
+	return __vm_set_user_memory_region2(g->vm, GM_SLOT, flags, gpa,
+					    gm_size(g), g->s.mem, fd,
+					    offset) ? -errno : 0;
+}
+
+#define LOGGED	(KVM_MEM_GUEST_MEMFD | KVM_MEM_LOG_DIRTY_PAGES)
+
+static int log_dirty(struct gm *g, bool on)
+{
+	return set_slot(g, on ? LOGGED : KVM_MEM_GUEST_MEMFD, GM_GPA, g->s.fd,
+			0);
+}
+
+/* What was written since the log was read last, against what should have been. */
+static int log_is(struct gm *g, const char *when, bool (*dirty)(u64 page))
+{
+	unsigned long *log = calloc((g->s.nr + 63) / 64, sizeof(*log));
+	size_t extra = 0, missing = 0;
+
+	kvm_vm_get_dirty_log(g->vm, GM_SLOT, log);
+	for (u64 page = 0; page < g->s.nr; page++) {
+		bool got = log[page / 64] >> page % 64 & 1;
+
+		extra += got && !dirty(page);
+		missing += !got && dirty(page);
+	}
+	free(log);
+	if (!extra && !missing)
+		return KSFT_PASS;
+	return sm_fail("%s: %zu pages too many, %zu too few", when, extra,
+		       missing);
+}
+
+static bool no_page(u64 page)
+{
+	return false;
+}
+
+static bool every_page(u64 page)
+{
+	return true;
+}
+
+static bool second_and_third(u64 page)
+{
+	return page == 1 || page == 2;
+}
+
+static int move_if_movable(struct gm *g, int node)
+{
+	long long want = node == sm_to ? g->s.nr : 0;
+	struct told told = {};
+	int err;
+
+	if (!gm_movable())
+		return KSFT_PASS;
+	err = move_until(g, 0, gm_size(g), node, want, &told);
+	if (err || fdinfo_node(g, sm_to) != want)
+		return sm_fail("move: %s, %lld on the node", strerror(-err),
+			       fdinfo_node(g, sm_to));
+	sm_note("%lu moved", told.moved);
+	return KSFT_PASS;
+}
+
+/* Moved, and read: neither by the guest nor by the VMM is that a write. */
+static int test_dirty_log(void)
+{
+	char buf[SM_PAGE] = { 0 };
+	int err, ret = KSFT_PASS;
+	struct gm g;
+
+	gm_how.access = GM_RDWR;
+	gm_new(&g, 2, 4 * sm_nr, gm_guest_some);
+	gm_allocate(&g, sm_from);
+	err = log_dirty(&g, true);
+	if (gm_how.private)
+		return err == -EINVAL ? KSFT_PASS :
+		       sm_fail("of private memory: %s", strerror(-err));
+	if (err)
+		return sm_fail("cannot be logged: %s", strerror(-err));
+	ret = worse(ret, log_is(&g, "at first", no_page));
+	gm_start(&g);
+	gm_wait(&g);
+	ret = worse(ret, log_is(&g, "at rest", some_page));
+
+	ret = worse(ret, move_if_movable(&g, sm_to));
+	gm_touch(&g);
+	gm_wait(&g);
+	ret = worse(ret, log_is(&g, "moved and read", some_page));
+
+	/* What was written before a page moved is not forgotten. */
+	gm_wait(&g);
+	ret = worse(gm_stop(&g), ret);
+	ret = worse(ret, move_if_movable(&g, sm_from));
+	ret = worse(ret, log_is(&g, "moved later", some_page));
+	ret = worse(ret, log_is(&g, "when the guest has stopped", no_page));
+
+	if (pwrite(g.s.fd, buf, SM_PAGE, SM_PAGE + 5) != (ssize_t)SM_PAGE)
+		ret = sm_fail("pwrite: %s", strerror(errno));
+	ret = worse(ret, log_is(&g, "write(2)", second_and_third));
+	err = log_dirty(&g, false);
+	if (err)
+		ret = sm_fail("logging does not end: %s", strerror(-err));
+	gm_free(&g);
+	return ret;
+}
+
+/* The flag is all that can change. */
+static int test_dirty_log_refused(void)
+{
+	const u32 bound = KVM_MEM_GUEST_MEMFD;
+	struct gm g;
+	int fd;
+
+	gm_new_strict(&g, 2, 16);
+	fd = vm_create_guest_memfd(g.vm, 2 * gm_size(&g), gm_file_flags());
+	gm_start(&g);
+	gm_wait(&g);
+	for (int on = 1; on >= 0; on--) {
+		const u32 flags = on ? LOGGED : bound;
+		const struct {
+			const char *what;
+			int err, want;
+		} all[] = {
+			{ "the flag", set_slot(&g, flags, GM_GPA, g.s.fd, 0), 0 },
+			{ "again", set_slot(&g, flags, GM_GPA, g.s.fd, 0), 0 },
+			{ "another file",
+			  set_slot(&g, flags ^ KVM_MEM_LOG_DIRTY_PAGES, GM_GPA,
+				   fd, 0), -EINVAL },
+			{ "no file",
+			  set_slot(&g, flags ^ KVM_MEM_LOG_DIRTY_PAGES, GM_GPA,
+				   -1, 0), -EINVAL },
+			{ "another offset",
+			  set_slot(&g, flags ^ KVM_MEM_LOG_DIRTY_PAGES, GM_GPA,
+				   g.s.fd, SM_PAGE), -EINVAL },
+			{ "another place",
+			  set_slot(&g, flags, GM_GPA + gm_size(&g), g.s.fd, 0),
+			  -EINVAL },
+			{ "both",
+			  set_slot(&g, flags ^ KVM_MEM_LOG_DIRTY_PAGES,
+				   GM_GPA + gm_size(&g), g.s.fd, 0), -EINVAL },
+			{ "not bound",
+			  set_slot(&g, flags & ~bound, GM_GPA, g.s.fd, 0),
+			  -EINVAL },
+			{ "read-only",
+			  set_slot(&g, flags | KVM_MEM_READONLY, GM_GPA,
+				   g.s.fd, 0), -EINVAL },
+		};
+
+		for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+			if (all[i].err != all[i].want)
+				return sm_fail("%s: %s", all[i].what,
+					       strerror(-all[i].err));
+		gm_wait(&g);
+		if (on && log_is(&g, "still logged", every_page))
+			return KSFT_FAIL;
+	}
+	close(fd);
+	return finish(&g, KSFT_PASS);
+}
+
+/* vCPUs meet the old memslot, the new one, and the file bound to either. */
+static int test_dirty_toggle(void)
+{
+	unsigned int nr = sm_long ? 10000 : 200;
+	int err, ret = KSFT_PASS;
+	struct mover m;
+	struct gm g;
+
+	gm_new_strict(&g, 3, sm_nr / 8);
+	gm_start(&g);
+	mover_start(&m, &g);
+	for (unsigned int i = 0; i < nr; i++) {
+		err = log_dirty(&g, i % 2 == 0);
+		if (err)
+			return sm_fail("toggle %u: %s", i, strerror(-err));
+	}
+	err = log_dirty(&g, true);
+	if (err)
+		return sm_fail("at last: %s", strerror(-err));
+	gm_wait(&g);
+	ret = worse(ret, log_is(&g, "at last", every_page));
+	sm_note("%u toggles, %lu rounds of moves", nr, m.rounds);
+	mover_stop(&m);
+	gm_wait(&g);
+	return finish(&g, ret);
+}
+
+/* --------------------------------------------- G17: userfaultfd's minor faults */
+
+static int uffd_register(struct gm *g, int uffd, u64 mode)
+{
+	struct uffdio_register reg = {
+		.range = { .start = (u64)g->s.mem, .len = gm_size(g) },
+		.mode = mode,
+	};
+
+	if (ioctl(uffd, UFFDIO_REGISTER, &reg))
+		return -errno;
+	return reg.ioctls & (1ULL << _UFFDIO_CONTINUE) ? 0 : -EPROTO;
+}
+
+/* An access to a page by somebody else. */
+struct toucher {
+	pthread_t	thread;
+	u64		*page;
+	u64		got;
+	bool		done;
+};
+
+static void *toucher_run(void *arg)
+{
+	struct toucher *t = arg;
+
+	t->got = sm_get(t->page);
+	sm_set(&t->done, true);
+	return NULL;
+}
+
+static void touch(struct toucher *t, struct gm *g, size_t page)
+{
+	memset(t, 0, sizeof(*t));
+	t->page = sm_page(&g->s, page);
+	kvm_pthread_create(&t->thread, NULL, toucher_run, t);
+}
+
+/* What an access to a page ends with. */
+static u64 touched(struct toucher *t)
+{
+	pthread_join(t->thread, NULL);
+	return t->got;
+}
+
+/* The page that somebody waits for, or -errno. */
+static long uffd_event(struct gm *g, int uffd, int timeout_ms)
+{
+	struct pollfd poll_fd = { .fd = uffd, .events = POLLIN };
+	struct uffd_msg msg;
+
+	if (poll(&poll_fd, 1, timeout_ms) != 1)
+		return -ETIMEDOUT;
+	if (read(uffd, &msg, sizeof(msg)) != sizeof(msg))
+		return -errno;
+	if (msg.event != UFFD_EVENT_PAGEFAULT ||
+	    !(msg.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_MINOR))
+		return -EPROTO;
+	return (msg.arg.pagefault.address - (u64)g->s.mem) / SM_PAGE;
+}
+
+static int uffd_continue(struct gm *g, int uffd, size_t page)
+{
+	struct uffdio_continue cont = {
+		.range = { .start = (u64)sm_page(&g->s, page), .len = SM_PAGE },
+	};
+
+	return ioctl(uffd, UFFDIO_CONTINUE, &cont) ? -errno : 0;
+}
+
+static int uffd_fill(struct gm *g, int uffd, size_t page, bool zero)
+{
+	static char buf[SM_PAGE] __aligned(SM_PAGE);
+	struct uffdio_zeropage zeropage = {
+		.range = { .start = (u64)sm_page(&g->s, page), .len = SM_PAGE },
+	};
+	struct uffdio_copy copy = {
+		.dst = (u64)sm_page(&g->s, page),
+		.src = (u64)buf,
+		.len = SM_PAGE,
+	};
+
+	if (zero)
+		return ioctl(uffd, UFFDIO_ZEROPAGE, &zeropage) ? -errno : 0;
+	return ioctl(uffd, UFFDIO_COPY, &copy) ? -errno : 0;
+}
+
+static int uffd_open(void)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	int uffd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (uffd >= 0 && ioctl(uffd, UFFDIO_API, &api)) {
+		close(uffd);
+		return -1;
+	}
+	return uffd;
+}
+
+/* What is there is mapped when the handler says so, as it is then. */
+static int test_uffd_minor(void)
+{
+	const u64 before = 0x1111, after = 0x2222;
+	int uffd = uffd_open(), err, ret = KSFT_PASS;
+	unsigned int failed = 0;
+	struct toucher t;
+	struct gm g;
+	long page;
+	u64 got;
+
+	if (uffd < 0)
+		return sm_skip("no userfaultfd");
+	gm_how.access = GM_RDWR;
+	gm_new(&g, 1, 16, gm_guest_strict);
+	if (uffd_register(&g, uffd, UFFDIO_REGISTER_MODE_MISSING) != -EINVAL ||
+	    uffd_register(&g, uffd, UFFDIO_REGISTER_MODE_WP) != -EINVAL ||
+	    uffd_register(&g, uffd, UFFDIO_REGISTER_MODE_MISSING |
+			  UFFDIO_REGISTER_MODE_MINOR) != -EINVAL)
+		ret = sm_fail("registers for more than minor faults");
+	err = uffd_register(&g, uffd, UFFDIO_REGISTER_MODE_MINOR);
+	if (err)
+		return sm_fail("register: %s", strerror(-err));
+
+	/* Written by the file, and written again before it is mapped. */
+	if (pwrite(g.s.fd, &before, 8, 5 * SM_PAGE) != 8)
+		return sm_fail("pwrite: %s", strerror(errno));
+	touch(&t, &g, 5);
+	page = uffd_event(&g, uffd, 5000);
+	if (page != 5)
+		return sm_fail("minor fault: %ld", page);
+	if (pwrite(g.s.fd, &after, 8, 5 * SM_PAGE) != 8)
+		ret = sm_fail("pwrite: %s", strerror(errno));
+	if (sm_get(&t.done))
+		ret = sm_fail("the access did not wait");
+	err = uffd_continue(&g, uffd, 5);
+	if (err)
+		return sm_fail("continue: %s", strerror(-err));
+	got = touched(&t);
+	if (got != after)
+		ret = sm_fail("%#lx was read", got);
+	if (uffd_continue(&g, uffd, 5) != -EEXIST)
+		ret = sm_fail("continued twice");
+
+	/* Allocated, and never used: what was in the page before is not seen. */
+	if (fallocate(g.s.fd, FALLOC_FL_KEEP_SIZE, 6 * SM_PAGE, SM_PAGE))
+		return sm_fail("fallocate: %s", strerror(errno));
+	touch(&t, &g, 6);
+	page = uffd_event(&g, uffd, 5000);
+	err = uffd_continue(&g, uffd, 6);
+	if (page != 6 || err)
+		return sm_fail("allocated: %ld, %s", page, strerror(-err));
+	got = touched(&t);
+	for (unsigned int i = 0; i < SM_WORDS; i++)
+		got |= sm_get((u64 *)sm_page(&g.s, 6) + i);
+	if (got)
+		ret = sm_fail("what was only allocated is not zero");
+
+	/* A hole is none of its business. */
+	err = uffd_continue(&g, uffd, 7);
+	if (err != -EFAULT)
+		ret = sm_fail("a hole was continued: %s", strerror(-err));
+	touch(&t, &g, 7);
+	page = uffd_event(&g, uffd, 500);
+	if (page != -ETIMEDOUT)
+		return sm_fail("a hole gives an event: %ld", page);
+	touched(&t);
+	for (int zero = 0; zero < 2; zero++) {
+		err = uffd_fill(&g, uffd, 8, zero);
+		if (err != -EINVAL)
+			ret = sm_fail("filled: %s", strerror(-err));
+	}
+
+	/* A page that moves is mapped again without being asked for. */
+	while (gm_movable() && sm_on_node(&g.s, sm_to) < 3) {
+		sm_move(&g.s, sm_to);
+		if (!sm_try_again(&failed))
+			return sm_fail("mapped pages do not move");
+	}
+	if (sm_get((u64 *)sm_page(&g.s, 5)) != after ||
+	    uffd_event(&g, uffd, 0) != -ETIMEDOUT)
+		ret = sm_fail("a page that has moved gives an event");
+	close(uffd);
+	gm_free(&g);
+	return ret;
+}
+
+/* The pages of a restored guest, one after the other, as somebody asks for them. */
+static void *restorer_run(void *arg)
+{
+	struct gm *g = arg;
+	size_t *wrong = calloc(1, sizeof(*wrong));
+
+	for (size_t i = 0; i < g->s.nr; i++)
+		*wrong += sm_wrong_page(&g->s, i);
+	return wrong;
+}
+
+static int test_uffd_restore(void)
+{
+	int uffd = uffd_open(), ret = KSFT_PASS;
+	char buf[SM_PAGE] __aligned(SM_PAGE);
+	size_t continued = 0, *wrong;
+	struct secret src;
+	pthread_t thread;
+	struct mover m;
+	struct gm g;
+
+	if (uffd < 0)
+		return sm_skip("no userfaultfd");
+	gm_how.access = GM_RDWR;
+	gm_new(&g, 1, sm_nr / 4, gm_guest_strict);
+	src = g.s;
+	src.mem = mmap(NULL, gm_size(&g), PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	for (size_t i = 0; i < g.s.nr; i++) {
+		sm_fill_page(&src, i);
+		memcpy(buf, sm_page(&src, i), SM_PAGE);
+		if (pwrite(g.s.fd, buf, SM_PAGE, i * SM_PAGE) !=
+		    (ssize_t)SM_PAGE)
+			return sm_fail("pwrite: %s", strerror(errno));
+	}
+	if (uffd_register(&g, uffd, UFFDIO_REGISTER_MODE_MINOR))
+		return sm_fail("cannot register");
+	mover_start(&m, &g);
+	kvm_pthread_create(&thread, NULL, restorer_run, &g);
+	while (continued < g.s.nr) {
+		long page = uffd_event(&g, uffd, 10000);
+		int err = page < 0 ? page : uffd_continue(&g, uffd, page);
+
+		if (err)
+			return sm_fail("after %zu: %s", continued,
+				       strerror(-err));
+		continued++;
+	}
+	pthread_join(thread, (void **)&wrong);
+	mover_stop(&m);
+	sm_note("%zu continued, %lu rounds of moves, %zu wrong words", continued,
+		m.rounds, *wrong);
+	if (*wrong)
+		ret = KSFT_FAIL;
+	close(uffd);
+	gm_free(&g);
+	return ret;
 }
 
 /* ------------------------------------------------------ write(2), pwrite */
@@ -1706,6 +2603,36 @@ static void guest_kvm_clock(u64 id, u64 stride)
 		GUEST_SYNC_ARGS(i, guest_clock(info), info->version,
 				info->tsc_to_system_mul, 0);
 	GUEST_DONE();
+}
+
+static bool first_page(u64 page)
+{
+	return !page;
+}
+
+/* What KVM writes by itself is logged as well. */
+static int test_dirty_clock(void)
+{
+	struct kvm_clock_data data;
+	int err, ret = KSFT_PASS;
+	struct ucall uc;
+	struct gm g;
+
+	gm_new(&g, 1, 4, guest_kvm_clock);
+	gm_allocate(&g, sm_from);
+	err = log_dirty(&g, true);
+	if (err)
+		return sm_fail("cannot be logged: %s", strerror(-err));
+	for (int i = 0; i < 3; i++) {
+		if (!run_to_sync(&g, &uc))
+			return sm_fail("the guest has ended");
+		ret = worse(ret, log_is(&g, "a clock that was set", first_page));
+		memset(&data, 0, sizeof(data));
+		data.clock = (i + 1) * 1000 * NSEC_PER_SEC;
+		vm_ioctl(g.vm, KVM_SET_CLOCK, &data);
+	}
+	gm_free(&g);
+	return ret;
 }
 
 static int test_kvm_clock(void)
@@ -2921,8 +3848,35 @@ static const struct gm_test tests[] = {
 	  test_notifier, GM_S_NEW },
 	{ "G3: fdinfo tells what the host counts, of pages punched, moved, poisoned",
 	  test_fdinfo, GM_S_NEW },
+	{ "G5: at most one flush for eight pages that move",
+	  test_flushes, GM_S_MOVE },
+	{ "G6: a vCPU waits no longer than for two pages that move alone",
+	  test_longest_wait, GM_S_MOVE, 600 },
+	{ "G6: of 4 vCPUs none waits longer than for five",
+	  test_longest_wait_4, GM_S_MOVE, 600 },
 	{ "G7: vCPUs write while pages move many times",
 	  test_many_moves, GM_S_MOVE, 3600 },
+
+	{ "G4: KVM_GMEM_MOVE moves what only the guest has touched",
+	  test_move_file, GM_S_NEW | GM_P_NEW },
+	{ "G4: it moves what is not where the file's policy says",
+	  test_move_by_policy, GM_S_MOVE | GM_P_MOVE },
+	{ "G4: a signal ends it, and the next call goes on",
+	  test_move_signals, GM_S_MOVE | GM_P_MOVE },
+	{ "G4: bad input is refused, and moves nothing",
+	  test_move_refused, GM_S_NEW | GM_P_NEW },
+
+	{ "G14: the dirty log has what was written, of pages moved and read",
+	  test_dirty_log, GM_S_NEW | GM_P_NEW },
+	{ "G14: it has what KVM writes by itself", test_dirty_clock, GM_S_NEW },
+	{ "G14: of a memslot with a file only dirty logging can change",
+	  test_dirty_log_refused, GM_S_NEW },
+	{ "G15: dirty logging begins and ends while vCPUs run",
+	  test_dirty_toggle, GM_S_NEW, 900 },
+
+	{ "G17: userfaultfd is asked when to map what is in the file",
+	  test_uffd_minor, GM_S_NEW },
+	{ "G17: and while it moves", test_uffd_restore, GM_S_NEW },
 
 	{ "write(2): any offset and length, short at the end; so is read(2)",
 	  test_pwrite, GM_S_NEW | GM_P_NEW },

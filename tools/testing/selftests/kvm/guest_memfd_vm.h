@@ -50,6 +50,7 @@ struct gm_shared {
 	u64			seed;
 	u64			nr;		/* pages */
 	u64			arg[4];		/* as the guest's code needs it */
+	u64			pause;		/* accesses before it sleeps */
 	struct gm_report	report[GM_VCPUS];
 };
 
@@ -314,6 +315,7 @@ struct gm {
 	struct secret		s;	/* of private memory: what is shared */
 	struct gm_shared	*shared;
 	bool			retry;	/* KVM_RUN after a memory fault */
+	bool			urgent;	/* vCPUs before all other tasks */
 	unsigned long		faults;
 };
 
@@ -475,6 +477,9 @@ static void *gm_run(void *arg)
 	u64 cmd;
 
 	gm_told->vcpus[t->id].tid = syscall(SYS_gettid);
+	if (t->g->urgent)
+		sched_setscheduler(0, SCHED_FIFO,
+				   &(struct sched_param){ .sched_priority = 1 });
 	for (;;) {
 		t->err = __vcpu_run(vcpu) ? errno : 0;
 		t->exit = run->exit_reason;
@@ -503,6 +508,10 @@ static void *gm_run(void *arg)
 		cmd = get_ucall(vcpu, &uc);
 		if (cmd == UCALL_DONE)
 			return NULL;
+		if (cmd == UCALL_SYNC) {
+			sm_sleep_ms(1);
+			continue;
+		}
 		if (cmd == UCALL_ABORT)
 			REPORT_GUEST_ASSERT(uc);
 		t->err = EPROTO;
