@@ -22,7 +22,7 @@ extern atomic_long_t asi_flushes;
 extern const char * const asi_flush_names[ASI_NR_FLUSH];
 
 /* One of a CPU's restricted PGDs. */
-static inline pgd_t *asi_root(struct asi_cpu *cpu, unsigned int slot)
+static __always_inline pgd_t *asi_root(struct asi_cpu *cpu, unsigned int slot)
 {
 	return cpu->pgds + slot * PTRS_PER_PGD;
 }

@@ -428,7 +428,7 @@ static __always_inline bool asi_copy_user_entry(unsigned long addr,
 {
 	struct mm_struct *mm = this_cpu_read(cpu_tlbstate.loaded_mm);
 	struct asi_cpu *cpu = this_cpu_ptr(&asi_cpu);
-	pgd_t *root = cpu->pgds + slot * PTRS_PER_PGD;
+	pgd_t *root = asi_root(cpu, slot);
 	unsigned int entry = pgd_index(addr);
 	pgd_t pgd;
 
