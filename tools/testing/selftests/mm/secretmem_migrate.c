@@ -234,6 +234,7 @@ struct fragments {
 	struct secret	s;
 	struct ballast	ballast;
 	__u64	*pfns;
+	long	blocks;		/* without a direct map, before */
 };
 
 #define GAPS	3
@@ -266,6 +267,8 @@ static int fragments_make(struct fragments *f, int node, size_t nr)
 	}
 	sm_bind_task(-1);
 	f->pfns = sm_pfns(&f->s);
+	/* From here on the kernel may begin by itself, some time. */
+	f->blocks = sm_secret_blocks(node);
 	sm_close(&gaps);
 	return KSFT_PASS;
 }
@@ -277,8 +280,10 @@ static void fragments_drop(struct fragments *f)
 	free(f->pfns);
 }
 
-static int compact(int (*trigger)(const struct fragments *f))
+/* With @wait it is another task that does it, and may be at it still. */
+static int compact(int (*trigger)(const struct fragments *f), bool wait)
 {
+	unsigned int failed = 0;
 	long before, after;
 	struct fragments f;
 	int ret;
@@ -286,9 +291,13 @@ static int compact(int (*trigger)(const struct fragments *f))
 	ret = fragments_make(&f, sm_to, sm_long ? 16384 : 2048);
 	if (ret != KSFT_PASS)
 		return ret;
-	before = sm_secret_blocks(sm_to);
+	before = f.blocks;
 	ret = trigger(&f);
 	after = sm_secret_blocks(sm_to);
+	while (wait && sm_on && after >= before && sm_try_again(&failed)) {
+		sm_sleep_ms(500);
+		after = sm_secret_blocks(sm_to);
+	}
 	if (ret == KSFT_PASS)
 		ret = verdict_some(&f.s, sm_moved(&f.s, f.pfns));
 	sm_note("blocks without a direct map: %ld before, %ld after", before,
@@ -309,7 +318,7 @@ static int trigger_memory(const struct fragments *f)
 
 static int test_compact_memory(void)
 {
-	return compact(trigger_memory);
+	return compact(trigger_memory, false);
 }
 
 static int trigger_node(const struct fragments *f)
@@ -325,7 +334,7 @@ static int trigger_node(const struct fragments *f)
 
 static int test_compact_node(void)
 {
-	return compact(trigger_node);
+	return compact(trigger_node, false);
 }
 
 #define PROACTIVENESS	"/proc/sys/vm/compaction_proactiveness"
@@ -348,7 +357,7 @@ static int trigger_proactive(const struct fragments *f)
 
 static int test_compact_proactive(void)
 {
-	return compact(trigger_proactive);
+	return compact(trigger_proactive, true);
 }
 
 static int trigger_direct(const struct fragments *f)
@@ -375,7 +384,7 @@ static int trigger_direct(const struct fragments *f)
 
 static int test_compact_direct(void)
 {
-	return compact(trigger_direct);
+	return compact(trigger_direct, true);
 }
 
 static int test_offline(void)
@@ -1312,10 +1321,12 @@ static size_t hot_use(const struct secret *s)
 	return wrong;
 }
 
-static void hot_task(struct hot *hot, size_t nr, double seconds)
+#define BALANCING	"/proc/sys/kernel/numa_balancing"
+
+static void hot_task(struct hot *hot, int mode, size_t nr, double seconds)
 {
 	struct secret ordinary, secret;
-	double now = sm_now(), end = now + seconds, half = 0;
+	double now, end, half = 0;
 	cpu_set_t set;
 
 	/* A CPU of the other node; and only one, or the task would go there. */
@@ -1335,6 +1346,10 @@ static void hot_task(struct hot *hot, size_t nr, double seconds)
 	hot->err = hot_new(&ordinary, nr, false);
 	if (!hot->err)
 		hot->err = hot_new(&secret, nr, true);
+	/* Not before: pages would leave while others are made. */
+	sm_writef(BALANCING, "%d", mode);
+	now = sm_now();
+	end = now + seconds;
 	/* When the ordinary pages have come, the secret ones get as long again. */
 	while (!hot->err && now < end) {
 		for (int i = 0; i < 100; i++)
@@ -1360,7 +1375,7 @@ static int by_hinting_faults(int mode)
 		{ "scan_period_min_ms", "10" },
 		{ "scan_period_max_ms", "50" },
 	};
-	long long before = sm_read_num("/proc/sys/kernel/numa_balancing");
+	long long before = sm_read_num(BALANCING);
 	long long old[ARRAY_SIZE(tune)], hints;
 	char path[128];
 	struct hot *hot;
@@ -1373,19 +1388,18 @@ static int by_hinting_faults(int mode)
 		old[i] = sm_read_num(path);
 		sm_write(path, tune[i][1]);
 	}
-	sm_writef("/proc/sys/kernel/numa_balancing", "%d", mode);
 	hints = sm_vmstat("numa_hint_faults");
 	hot = mmap(NULL, sizeof(*hot), PROT_READ | PROT_WRITE,
 		   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	/* A task that is new takes the new periods. */
 	pid = fork();
 	if (!pid) {
-		hot_task(hot, sm_nr, sm_long ? 60 : 15);
+		hot_task(hot, mode, sm_nr, sm_long ? 60 : 15);
 		exit(0);
 	}
 	waitpid(pid, NULL, 0);
 	hints = sm_vmstat("numa_hint_faults") - hints;
-	sm_writef("/proc/sys/kernel/numa_balancing", "%lld", before);
+	sm_writef(BALANCING, "%lld", before);
 	for (size_t i = 0; i < ARRAY_SIZE(tune); i++) {
 		snprintf(path, sizeof(path), NUMA_TUNE "%s", tune[i][0]);
 		sm_writef(path, "%lld", old[i]);
