@@ -20,6 +20,23 @@ static void load_fallocate(struct area *area)
 		die(EXIT_ENVIRONMENT, "fallocate");
 }
 
+/* The pages in folios of 2 MB; 0 where the kernel does not tell. */
+static size_t huge_pages(const struct area *area)
+{
+	char line[128];
+	size_t pages = 0;
+	FILE *info;
+
+	snprintf(line, sizeof(line), "/proc/self/fdinfo/%d", area->fd);
+	info = fopen(line, "re");
+	while (info && fgets(line, sizeof(line), info) &&
+	       sscanf(line, "gmem-huge: %zu", &pages) != 1)
+		;
+	if (info)
+		fclose(info);
+	return pages;
+}
+
 static void load_populate(struct area *area)
 {
 	size_t page;
@@ -79,6 +96,8 @@ static void measure(const struct options *opts, const char *name,
 			snprintf(prefix, sizeof(prefix), "%s_", name);
 			vmstat_print_since(&before, prefix);
 			vmstat_free(&before);
+			printf("%s", prefix);
+			print_value("huge_pages", huge_pages(&area));
 			wrong = wrong_words(&area, load == load_fallocate ||
 					    load == load_populate);
 		}
@@ -110,7 +129,7 @@ int main(int argc, char **argv)
 	measure(&opts, "fallocate", load_fallocate);
 	measure(&opts, "populate", load_populate);
 	measure(&opts, "memcpy", load_memcpy);
-	if (opts.kind == KIND_GMEM_HIDDEN)
+	if (kind_is_hidden(opts.kind))
 		measure(&opts, "write", load_write);
 	return 0;
 }

@@ -67,6 +67,7 @@ struct kvm_userspace_memory_region2 {
 #define GMEM_NO_DIRECT_MAP	(1ULL << 2)
 #define GMEM_WRITE		(1ULL << 3)
 #define GMEM_MOVABLE		(1ULL << 16)
+#define GMEM_HUGE		(1ULL << 17)
 
 #define PAGEMAP_PRESENT		(1ULL << 63)
 #define PAGEMAP_PFN_MASK	((1ULL << 55) - 1)
@@ -83,6 +84,8 @@ enum kind {
 	KIND_GMEM_STOCK,	/* guest_memfd, as unpatched kernels have it */
 	KIND_GMEM,		/* guest_memfd that is movable */
 	KIND_GMEM_HIDDEN,	/* the same, without a direct map */
+	KIND_GMEM_HUGE,		/* as KIND_GMEM, in folios of 2 MB */
+	KIND_GMEM_HIDDEN_HUGE,
 };
 
 struct area {
@@ -142,7 +145,8 @@ static inline size_t parse_number(const char *text)
 static inline void usage(int status)
 {
 	fprintf(status ? stderr : stdout,
-		"Usage: %s [--shmem | --anon | --gmem | --gmem-hidden |\n"
+		"Usage: %s [--shmem | --anon | --gmem | --gmem-hidden | --gmem-huge |\n"
+		"       --gmem-hidden-huge |\n"
 		"          --gmem-stock] [--pages N | --mb N] [--node N]\n"
 		"          [--to N] [--batch N] [--rounds N] [--seconds N]\n"
 		"          [--drop-shmem] [--release]\n",
@@ -157,6 +161,8 @@ static inline void parse_options(int argc, char **argv, struct options *opts)
 		{ "anon",	no_argument,		NULL, 'a' },
 		{ "gmem",	no_argument,		NULL, 'G' },
 		{ "gmem-hidden", no_argument,		NULL, 'H' },
+		{ "gmem-huge",	no_argument,		NULL, 'U' },
+		{ "gmem-hidden-huge", no_argument,	NULL, 'V' },
 		{ "gmem-stock",	no_argument,		NULL, 'S' },
 		{ "pages",	required_argument,	NULL, 'p' },
 		{ "mb",		required_argument,	NULL, 'm' },
@@ -185,6 +191,12 @@ static inline void parse_options(int argc, char **argv, struct options *opts)
 			break;
 		case 'H':
 			opts->kind = KIND_GMEM_HIDDEN;
+			break;
+		case 'U':
+			opts->kind = KIND_GMEM_HUGE;
+			break;
+		case 'V':
+			opts->kind = KIND_GMEM_HIDDEN_HUGE;
 			break;
 		case 'S':
 			opts->kind = KIND_GMEM_STOCK;
@@ -238,9 +250,21 @@ static inline const char *kind_name(enum kind kind)
 		[KIND_GMEM_STOCK] = "gmem-stock",
 		[KIND_GMEM]	= "gmem",
 		[KIND_GMEM_HIDDEN] = "gmem-hidden",
+		[KIND_GMEM_HUGE] = "gmem-huge",
+		[KIND_GMEM_HIDDEN_HUGE] = "gmem-hidden-huge",
 	};
 
 	return names[kind];
+}
+
+static inline bool kind_is_hidden(enum kind kind)
+{
+	return kind == KIND_GMEM_HIDDEN || kind == KIND_GMEM_HIDDEN_HUGE;
+}
+
+static inline bool kind_is_huge(enum kind kind)
+{
+	return kind == KIND_GMEM_HUGE || kind == KIND_GMEM_HIDDEN_HUGE;
 }
 
 static inline int kvm_create_vm(void)
@@ -264,8 +288,10 @@ static inline int guest_memfd(int vm, enum kind kind, size_t pages)
 
 	if (kind != KIND_GMEM_STOCK)
 		args.flags |= GMEM_MOVABLE;
-	if (kind == KIND_GMEM_HIDDEN)
+	if (kind_is_hidden(kind))
 		args.flags |= GMEM_NO_DIRECT_MAP | GMEM_WRITE;
+	if (kind_is_huge(kind))
+		args.flags |= GMEM_HUGE;
 	return ioctl(vm, KVM_CREATE_GUEST_MEMFD, &args);
 }
 
@@ -299,6 +325,8 @@ static inline void area_open(struct area *area, enum kind kind, size_t pages)
 	case KIND_GMEM_STOCK:
 	case KIND_GMEM:
 	case KIND_GMEM_HIDDEN:
+	case KIND_GMEM_HUGE:
+	case KIND_GMEM_HIDDEN_HUGE:
 		area->vm = kvm_create_vm();
 		area->fd = guest_memfd(area->vm, kind, pages);
 		break;
@@ -312,8 +340,9 @@ static inline void area_open(struct area *area, enum kind kind, size_t pages)
 			 flags, area->fd, 0);
 	if (area->mem == MAP_FAILED)
 		die(EXIT_ENVIRONMENT, "mmap of %s memory", kind_name(kind));
-	/* One fault per page is what all kinds have in common. */
-	madvise(area->mem, pages * PAGE_SIZE, MADV_NOHUGEPAGE);
+	/* One fault per page is what all others have in common. */
+	if (!kind_is_huge(kind))
+		madvise(area->mem, pages * PAGE_SIZE, MADV_NOHUGEPAGE);
 }
 
 static inline void area_close(struct area *area)

@@ -362,7 +362,8 @@ void folio_restore_direct_map(struct folio *folio)
 	int err = -EOPNOTSUPP;
 
 	if (folio_in_secret_block(folio)) {
-		dec_node_page_state(page, NR_NO_DIRECT_MAP);
+		node_stat_mod_folio(folio, NR_NO_DIRECT_MAP,
+				    -folio_nr_pages(folio));
 		/* A CPU's batch may hold it for long that has to add it yet. */
 		if (!folio_test_lru(folio))
 			ephmap_zero_folio(folio);
@@ -391,24 +392,28 @@ EXPORT_SYMBOL_FOR_MODULES(folio_restore_direct_map, "kvm");
 /**
  * folio_alloc_no_direct_map() - allocate memory that only its owner sees
  * @gfp: GFP flags; with __GFP_MOVABLE the owner's mapping can move it.
+ * @order: Its order, at most pageblock_order.
  * @policy: The NUMA policy; NULL for the task's.
  *
  * The folio is zero and uptodate. It comes from a block that nobody sees, see
- * folio_alloc_secret(). Where there is none to be had, and without the ephmap, it
- * has lost its alias alone, and does not move. Whoever frees it calls
- * folio_restore_direct_map() first, as ->free_folio() or by himself.
+ * folio_alloc_secret(). Where there is none to be had, and without the ephmap, a
+ * folio of one page has lost its alias alone, and does not move. Whoever frees it
+ * calls folio_restore_direct_map() first, as ->free_folio() or by himself.
  *
  * Context: Process context, may sleep. The caller holds no lock of a folio.
  * Return: the folio, or ERR_PTR(-ENOMEM).
  */
-struct folio *folio_alloc_no_direct_map(gfp_t gfp, struct mempolicy *policy)
+struct folio *folio_alloc_no_direct_map(gfp_t gfp, unsigned int order,
+					struct mempolicy *policy)
 {
 	struct folio *folio;
 	int err = 0;
 
-	folio = folio_alloc_secret(gfp, policy);
+	folio = folio_alloc_secret(gfp, order, policy);
 	if (folio)
-		inc_node_page_state(folio_page(folio, 0), NR_NO_DIRECT_MAP);
+		node_stat_mod_folio(folio, NR_NO_DIRECT_MAP, 1L << order);
+	else if (order)
+		return ERR_PTR(-ENOMEM);
 	else if (ephmap_available())
 		count_vm_event(SECRET_PAGE_FALLBACK);
 	if (!folio)

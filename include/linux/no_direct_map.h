@@ -19,7 +19,8 @@ void secret_blocks_enable(void);
 void secret_blocks_show_all(void);
 void secret_blocks_zero_free(void);
 bool folio_in_secret_block(struct folio *folio);
-struct folio *folio_alloc_secret(gfp_t gfp, struct mempolicy *policy);
+struct folio *folio_alloc_secret(gfp_t gfp, unsigned int order,
+				 struct mempolicy *policy);
 #else
 static inline void secret_blocks_enable(void) { }
 static inline void secret_blocks_show_all(void) { }
@@ -30,7 +31,7 @@ static inline bool folio_in_secret_block(struct folio *folio)
 	return false;
 }
 
-static inline struct folio *folio_alloc_secret(gfp_t gfp,
+static inline struct folio *folio_alloc_secret(gfp_t gfp, unsigned int order,
 					       struct mempolicy *policy)
 {
 	return NULL;
@@ -135,7 +136,8 @@ void no_direct_map_count_alone(struct folio *folio, long nr);
 bool folio_has_direct_map(struct folio *folio);
 int folio_zap_direct_map(struct folio *folio);
 void folio_restore_direct_map(struct folio *folio);
-struct folio *folio_alloc_no_direct_map(gfp_t gfp, struct mempolicy *policy);
+struct folio *folio_alloc_no_direct_map(gfp_t gfp, unsigned int order,
+					struct mempolicy *policy);
 #if IS_ENABLED(CONFIG_KUNIT)
 void keep_block_online(unsigned long pfn);
 #endif

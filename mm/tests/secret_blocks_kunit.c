@@ -137,17 +137,21 @@ static bool page_is(struct kunit *test, struct page *page, int value)
 	return ret;
 }
 
-static void fill(struct kunit *test, struct secrets *s)
+static void fill_page(struct kunit *test, struct page *page)
 {
 	struct ephmap_session session;
+
+	memset(map_page(test, &session, page), PATTERN, PAGE_SIZE);
+	ephmap_end(&session);
+}
+
+static void fill(struct kunit *test, struct secrets *s)
+{
 	unsigned int i;
 
 	for (i = 0; i < MAX_FOLIOS; i++) {
-		if (!s->folios[i])
-			continue;
-		memset(map_page(test, &session, folio_page(s->folios[i], 0)),
-		       PATTERN, PAGE_SIZE);
-		ephmap_end(&session);
+		if (s->folios[i])
+			fill_page(test, folio_page(s->folios[i], 0));
 	}
 }
 
@@ -173,7 +177,7 @@ static void allocate(struct kunit *test, struct secrets *s, unsigned int nr)
 	s->nr_blocks = 0;
 	for (i = 0; i < nr; i++) {
 		if (!s->folios[i]) {
-			s->folios[i] = folio_alloc_secret(GFP_HIGHUSER_MOVABLE,
+			s->folios[i] = folio_alloc_secret(GFP_HIGHUSER_MOVABLE, 0,
 							  NULL);
 			KUNIT_ASSERT_NOT_NULL(test, s->folios[i]);
 			dirty += !page_is(test, folio_page(s->folios[i], 0), 0);
@@ -368,7 +372,7 @@ static void b6_hidden_blocks_are_flushed(struct kunit *test)
 	struct folio *folio;
 
 	for (i = 0; i < 8; i++) {
-		folio = folio_alloc_secret(GFP_HIGHUSER_MOVABLE, NULL);
+		folio = folio_alloc_secret(GFP_HIGHUSER_MOVABLE, 0, NULL);
 		KUNIT_ASSERT_NOT_NULL(test, folio);
 		readable += nr_readable(pageblock_start_pfn(folio_pfn(folio)));
 		folio_put(folio);
@@ -1043,6 +1047,55 @@ static void m20_poisoned_block_stays_hidden(struct kunit *test)
 	kunit_release_action(test, unpoison, page);
 	kunit_release_action(test, unisolate, block);
 }
+/* Whether a page is free, alone or as part of a larger one. */
+static bool page_is_free(unsigned long pfn)
+{
+	unsigned int order;
+
+	for (order = 0; order < pageblock_order; order++) {
+		struct page *head = pfn_to_page(ALIGN_DOWN(pfn, 1UL << order));
+
+		if (PageBuddy(head) && buddy_order(head) >= order)
+			return true;
+	}
+	return false;
+}
+
+/* What is freed with one poisoned page in it: all others are zeroed, and free. */
+static void m20_rest_of_poisoned_folio_is_freed(struct kunit *test)
+{
+	unsigned long i, pfn, nr_free = 0, dirty = 0;
+	const unsigned long poisoned = 7;
+	struct folio *folio;
+	struct page *page;
+
+	folio = folio_alloc_secret(GFP_HIGHUSER_MOVABLE, pageblock_order, NULL);
+	KUNIT_ASSERT_NOT_NULL(test, folio);
+	pfn = folio_pfn(folio);
+	for (i = 0; i < pageblock_nr_pages; i++)
+		fill_page(test, pfn_to_page(pfn + i));
+	page = pfn_to_page(pfn + poisoned);
+	SetPageHWPoison(page);
+	folio_set_has_hwpoisoned(folio);
+	folio_put(folio);
+	secret_blocks_drain(page_zone(page));
+	drain_all_pages(page_zone(page));
+
+	for (i = 0; i < pageblock_nr_pages; i++) {
+		nr_free += page_is_free(pfn + i);
+		dirty += i != poisoned &&
+			 !page_is(test, pfn_to_page(pfn + i), 0);
+	}
+	KUNIT_EXPECT_FALSE(test, page_is_free(pfn + poisoned));
+	KUNIT_EXPECT_EQ(test, nr_free, pageblock_nr_pages - 1);
+	KUNIT_EXPECT_EQ(test, dirty, 0);
+	KUNIT_EXPECT_EQ(test, visibility(pfn), VIS_SECRET);
+
+	/* As it was: nobody else has it. */
+	ClearPageHWPoison(page);
+	set_page_count(page, 1);
+	__free_page(page);
+}
 #endif
 
 /* === Suite ================================================================ */
@@ -1083,6 +1136,7 @@ static struct kunit_case secret_blocks_cases[] = {
 	KUNIT_CASE(b13_last_put_without_locks),
 #ifdef CONFIG_MEMORY_FAILURE
 	KUNIT_CASE(m20_poisoned_block_stays_hidden),
+	KUNIT_CASE(m20_rest_of_poisoned_folio_is_freed),
 #endif
 	{}
 };

@@ -554,6 +554,75 @@ static void g10_page_that_left_is_zeroed(struct kunit *test)
 	put_page(page);
 }
 
+/* === Folios of 2 MB ======================================================== */
+
+/*
+ * A hole in a folio that somebody has a reference to: its page is zeroed and
+ * stays, and leaves the file with the next hole when it can.
+ */
+static void g11_hole_in_what_cannot_be_split(struct kunit *test)
+{
+	const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	struct kvm_create_guest_memfd args = {
+		.size = PMD_SIZE,
+		.flags = GMEM_NDM | GUEST_MEMFD_FLAG_HUGE,
+	};
+	u64 word = 0x1111, got[3] = {};
+	struct folio *folio, *after;
+	struct file *vm, *gmem;
+	bool zero = false;
+	int i;
+
+	if (!ephmap_available() || !has_transparent_hugepage())
+		kunit_skip(test, "no ephmap, or no huge pages");
+
+	vm = test_vm(test);
+	gmem = test_file(test, kvm_gmem_create(vm->private_data, &args));
+	KUNIT_ASSERT_EQ(test, 0, vfs_fallocate(gmem, FALLOC_FL_KEEP_SIZE, 0,
+					       PMD_SIZE));
+	folio = filemap_get_folio(gmem->f_mapping, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(folio));
+	if (folio_order(folio) != PMD_SHIFT - PAGE_SHIFT) {
+		folio_put(folio);
+		kunit_skip(test, "no block of memory could be had");
+	}
+	for (i = 4; i < 7; i++)
+		KUNIT_EXPECT_EQ(test, 0,
+				ephmap_write_folio(folio, i * PAGE_SIZE, &word,
+						   sizeof(word)));
+
+	KUNIT_EXPECT_EQ(test, 0, vfs_fallocate(gmem, punch, 5 * PAGE_SIZE,
+					       PAGE_SIZE));
+	KUNIT_EXPECT_PTR_EQ(test, folio->mapping, gmem->f_mapping);
+	KUNIT_EXPECT_EQ(test, folio_order(folio), PMD_SHIFT - PAGE_SHIFT);
+	for (i = 4; i < 7; i++)
+		KUNIT_EXPECT_EQ(test, 0,
+				ephmap_read_folio(folio, i * PAGE_SIZE,
+						  got + i - 4, sizeof(word)));
+	KUNIT_EXPECT_EQ(test, 0, ephmap_call(folio_page(folio, 5), 0, is_zero,
+					     &zero));
+	folio_put(folio);
+	KUNIT_EXPECT_EQ(test, word, got[0]);
+	KUNIT_EXPECT_TRUE(test, zero);
+	KUNIT_EXPECT_EQ(test, word, got[2]);
+
+	KUNIT_EXPECT_EQ(test, 0, vfs_fallocate(gmem, punch, 5 * PAGE_SIZE,
+					       PAGE_SIZE));
+	after = filemap_get_folio(gmem->f_mapping, 5);
+	KUNIT_EXPECT_TRUE(test, IS_ERR(after));
+	if (!IS_ERR(after))
+		folio_put(after);
+	after = filemap_get_folio(gmem->f_mapping, 6);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(after));
+	KUNIT_EXPECT_LT(test, folio_order(after), PMD_SHIFT - PAGE_SHIFT);
+	got[2] = 0;
+	KUNIT_EXPECT_EQ(test, 0,
+			ephmap_read_folio(after, (6 - after->index) * PAGE_SIZE,
+					  got + 2, sizeof(word)));
+	folio_put(after);
+	KUNIT_EXPECT_EQ(test, word, got[2]);
+}
+
 /* Each mapping ends with a flush of all TLBs: there are 100 a second at most. */
 static void g10_mappings_are_few(struct kunit *test)
 {
@@ -595,6 +664,7 @@ static struct kunit_case kvm_gmem_cases[] = {
 	KUNIT_CASE(g10_poison_is_refused),
 	KUNIT_CASE(g10_page_is_reached_by_call),
 	KUNIT_CASE(g10_page_that_left_is_zeroed),
+	KUNIT_CASE(g11_hole_in_what_cannot_be_split),
 	KUNIT_CASE_SLOW(g10_mappings_are_few),
 	{}
 };

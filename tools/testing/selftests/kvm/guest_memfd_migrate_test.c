@@ -2,9 +2,10 @@
 /*
  * guest_memfd without a direct map (GUEST_MEMFD_FLAG_NO_DIRECT_MAP), and
  * movable under a running guest (GUEST_MEMFD_FLAG_MOVABLE): the two flags in
- * all four combinations, shared memory of a default VM that the VMM maps, and
- * private memory of a KVM_X86_SW_PROTECTED_VM that nobody maps. Each test names
- * the condition it is for, M1 to M21, or G1 to G16 for what a VMM asks for.
+ * all four combinations, shared memory of a default VM that the VMM maps, also
+ * in folios of 2 MB (GUEST_MEMFD_FLAG_HUGE), and private memory of a
+ * KVM_X86_SW_PROTECTED_VM that nobody maps. Each test names
+ * the condition it is for, M1 to M21, or G1 to G17 for what a VMM asks for.
  *
  * The guest verifies every word, while its memory is moved by every means there
  * is. Without MOVABLE the same tests assert that it stays, and that nothing is
@@ -12,6 +13,7 @@
  */
 #include "guest_memfd_vm.h"
 
+#include <ctype.h>
 #include <poll.h>
 #include <sys/ptrace.h>
 #include <linux/membarrier.h>
@@ -61,14 +63,14 @@ static int finish(struct gm *g, int ret)
 /* The flags of VMs of one type: what is reported, and what is accepted. */
 static int flags_of_type(unsigned long type, bool copies)
 {
-	const u64 all[] = { GM_NDM, GM_WRITE, GM_MOVABLE, GM_RDWR };
-	u64 want = copies ? GM_WRITE | GM_MOVABLE | GM_RDWR |
+	const u64 all[] = { GM_NDM, GM_WRITE, GM_MOVABLE, GM_RDWR, GM_HUGE };
+	u64 want = copies ? GM_WRITE | GM_MOVABLE | GM_RDWR | GM_HUGE |
 			    (sm_on ? GM_NDM : 0) : 0, got;
 	struct kvm_vm *vm = vm_create_barebones_type(type);
 	int fd, ret = KSFT_PASS;
 
 	got = vm_check_cap(vm, KVM_CAP_GUEST_MEMFD_FLAGS) &
-	      (GM_NDM | GM_WRITE | GM_MOVABLE | GM_RDWR);
+	      (GM_NDM | GM_WRITE | GM_MOVABLE | GM_RDWR | GM_HUGE);
 	if (got != want)
 		ret = sm_fail("VM type %lu: flags %#lx, not %#lx", type, got,
 			      want);
@@ -77,7 +79,7 @@ static int flags_of_type(unsigned long type, bool copies)
 
 		for (unsigned int i = 0; i < ARRAY_SIZE(all); i++)
 			flags |= set >> i & 1 ? all[i] : 0;
-		fd = __vm_create_guest_memfd(vm, SM_PAGE, flags);
+		fd = __vm_create_guest_memfd(vm, SZ_2M, flags);
 		if (flags & ~want ? fd >= 0 || errno != EINVAL : fd < 0)
 			ret = sm_fail("VM type %lu, flags %#lx: %s", type,
 				      flags, fd < 0 ? strerror(errno) : "made");
@@ -533,7 +535,7 @@ static int test_cma(void)
 	in = gm_frames_in(&frames, base, base + count);
 	if (err)
 		ret = sm_fail("CMA allocation: %s", strerror(-err));
-	if (in || frames.nr != nr)
+	if (in || frames.nr != g.s.nr)
 		ret = sm_fail("%zu still there, %zu in all", in, frames.nr);
 	gm_wait(&g);
 	snprintf(path, sizeof(path), "%s/free", dir);
@@ -617,6 +619,8 @@ static int fault_at(enum sm_fail_step step)
 	sm_move(&g.s, sm_to);
 	sm_fault_off();
 	gm_wait(&g);
+	/* A huge folio for which no block was hidden is split, and unmapped. */
+	gm_touch(&g);
 	return finish(&g, worse(verdict("then", gm_move(&g, sm_to), g.s.nr),
 				ret));
 }
@@ -1810,6 +1814,44 @@ static int test_dirty_log(void)
 	if (err)
 		ret = sm_fail("logging does not end: %s", strerror(-err));
 	gm_free(&g);
+	return ret;
+}
+
+/*
+ * What a guest has only read is not dirty while writes are logged. Soft offline
+ * must not drop it: the guest has it mapped.
+ */
+static int test_dirty_soft_offline(void)
+{
+	const size_t nr = 16;
+	int err, ret = KSFT_PASS;
+	struct gm g;
+	u64 pfn;
+
+	if (!sm_exists(SM_MEMORY "soft_offline_page"))
+		return sm_skip("no memory failure handling");
+	gm_new(&g, 1, nr, gm_guest_zeroes);
+	err = log_dirty(&g, true);
+	if (err)
+		return sm_fail("cannot be logged: %s", strerror(-err));
+	gm_start(&g);
+	ret = gm_stop(&g);
+	if (info_of(&g, "gmem-pages") != (long long)g.s.nr)
+		ret = sm_fail("%lld pages", info_of(&g, "gmem-pages"));
+	pfn = sm_pfn(sm_page(&g.s, 3));
+	if (!pfn) {
+		sm_get((u64 *)sm_page(&g.s, 3));
+		pfn = sm_pfn(sm_page(&g.s, 3));
+	}
+	sm_writef(SM_MEMORY "soft_offline_page", "%#llx",
+		  (unsigned long long)pfn * SM_PAGE);
+	sm_note("%lld of %zu pages are left", info_of(&g, "gmem-pages"),
+		g.s.nr);
+	if (info_of(&g, "gmem-pages") != (long long)g.s.nr)
+		ret = KSFT_FAIL;
+	gm_free(&g);
+	sm_writef(SM_DEBUGFS "hwpoison/unpoison-pfn", "%#llx",
+		  (unsigned long long)pfn);
 	return ret;
 }
 
@@ -3273,6 +3315,353 @@ static int test_xen(void)
 	return r ? KSFT_FAIL : KSFT_PASS;
 }
 
+/* ------------------------------------------- G11 to G13: folios of 2 MB */
+
+/* How many pages of the file the VMM has mapped by huge ones. */
+static size_t huge_mapped(const struct gm *g)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	unsigned long long kb = 0;
+	char line[256], start[32];
+	bool here = false;
+
+	snprintf(start, sizeof(start), "%lx-", (unsigned long)g->s.mem);
+	while (f && fgets(line, sizeof(line), f)) {
+		if (isdigit(line[0]) || islower(line[0]))
+			here = !strncmp(line, start, strlen(start));
+		else if (here &&
+			 sscanf(line, "FilePmdMapped: %llu kB", &kb) == 1)
+			break;
+	}
+	if (f)
+		fclose(f);
+	return kb * 1024 / SM_PAGE;
+}
+
+/* The huge folios of files that are on a node. */
+static long long file_huge(int node)
+{
+	sm_stat_refresh();
+	return sm_node_vmstat(node, "nr_file_hugepages");
+}
+
+/* All that maps the memory maps 2 MB at a time, also when it has moved. */
+static int test_huge(void)
+{
+	const size_t nr = 4 * GM_HUGE_PAGES;
+	long long splits = sm_vmstat("direct_map_level2_splits");
+	int ret = KSFT_PASS;
+	long long from, to;
+	u64 faults, mapped;
+	struct gm g;
+
+	gm_new_strict(&g, 1, nr);
+	from = file_huge(sm_from);
+	to = file_huge(sm_to);
+	if (info_of(&g, "gmem-huge") != (long long)nr)
+		ret = sm_fail("%lld of %zu pages are in huge folios",
+			      info_of(&g, "gmem-huge"), nr);
+	if (huge_mapped(&g) != nr)
+		ret = sm_fail("the VMM has %zu of %zu in huge mappings",
+			      huge_mapped(&g), nr);
+	gm_start(&g);
+	gm_wait(&g);
+	faults = vcpu_get_stat(g.vcpus[0], pf_fixed);
+	ret = worse(ret, verdict("then", gm_move(&g, sm_to), nr));
+	gm_wait(&g);
+	faults = vcpu_get_stat(g.vcpus[0], pf_fixed) - faults;
+	mapped = vm_get_stat(g.vm, pages_2m);
+	sm_note("%lu faults for %zu pages; pages_2m: %lu", faults, nr, mapped);
+	if (faults > nr / 256 || mapped < nr / GM_HUGE_PAGES)
+		ret = KSFT_FAIL;
+	if (from - file_huge(sm_from) != nr / GM_HUGE_PAGES ||
+	    file_huge(sm_to) - to != nr / GM_HUGE_PAGES)
+		ret = sm_fail("huge folios of files: %lld to %lld, %lld to %lld",
+			      from, file_huge(sm_from), to, file_huge(sm_to));
+	gm_touch(&g);
+	if (info_of(&g, "gmem-huge") != (long long)nr || huge_mapped(&g) != nr)
+		ret = sm_fail("moved: %lld in huge folios, %zu in huge mappings",
+			      info_of(&g, "gmem-huge"), huge_mapped(&g));
+	splits = sm_vmstat("direct_map_level2_splits") - splits;
+	if (splits)
+		ret = sm_fail("%lld pages of the direct map were split", splits);
+	return finish(&g, ret);
+}
+
+static bool hole_in_one(size_t page)
+{
+	return page == 5;
+}
+
+static bool hole_over_edge(size_t page)
+{
+	return hole_in_one(page) || (page >= 300 && page < 900);
+}
+
+/* Words that are other than the guest has left them, or not zero in a hole. */
+static size_t hole_wrong(const struct gm *g, bool (*in_hole)(size_t page))
+{
+	u64 gen = g->shared->report[0].gen;
+	size_t wrong = 0;
+
+	for (size_t page = 0; page < g->s.nr; page++) {
+		u64 want = gm_first(g->s.seed, page, gen);
+		u64 *p = sm_page(&g->s, page);
+
+		for (unsigned int i = 0; i < SM_WORDS; i++) {
+			wrong += sm_get(&p[i]) != (in_hole(page) ? 0 : want);
+			want += gm_step(gen);
+		}
+	}
+	return wrong;
+}
+
+/* A hole, and what fdinfo has to tell of it before anybody looks into it. */
+static int punch_huge(struct gm *g, size_t first, size_t nr,
+		      bool (*in_hole)(size_t page), long long pages,
+		      long long huge, long long failed)
+{
+	int ret = KSFT_PASS;
+	size_t wrong;
+
+	if (fallocate(g->s.fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
+		      first * SM_PAGE, nr * SM_PAGE))
+		return sm_fail("punch hole: %s", strerror(errno));
+	if (info_of(g, "gmem-pages") != pages ||
+	    info_of(g, "gmem-huge") != huge ||
+	    info_of(g, "gmem-split-failed") != failed)
+		ret = sm_fail("%zu pages at %zu: %lld pages, %lld in huge folios, %lld not split",
+			      nr, first, info_of(g, "gmem-pages"),
+			      info_of(g, "gmem-huge"),
+			      info_of(g, "gmem-split-failed"));
+	wrong = hole_wrong(g, in_hole);
+	if (wrong)
+		ret = sm_fail("%zu pages at %zu: %zu wrong words", nr, first,
+			      wrong);
+	return ret;
+}
+
+static int test_huge_hole(void)
+{
+	const size_t nr = 3 * GM_HUGE_PAGES;
+	struct gm g;
+	int ret;
+
+	gm_new_strict(&g, 1, nr);
+	gm_start(&g);
+	gm_wait(&g);
+	ret = gm_stop(&g);
+	ret = worse(ret, punch_huge(&g, 5, 1, hole_in_one, nr - 1,
+				    nr - GM_HUGE_PAGES, 0));
+	/* The page is there again, for the VMM has looked. */
+	ret = worse(ret, punch_huge(&g, 300, 600, hole_over_edge, nr - 600,
+				    nr - 2 * GM_HUGE_PAGES, 0));
+	ret = worse(ret, verdict("then", gm_move(&g, sm_to), nr));
+	if (hole_wrong(&g, hole_over_edge))
+		ret = sm_fail("moved: %zu wrong words",
+			      hole_wrong(&g, hole_over_edge));
+	gm_free(&g);
+	return ret;
+}
+
+/* A page of each folio is in a pipe: none can be split, so that all is kept. */
+static int test_huge_hole_held(void)
+{
+	const size_t nr = 3 * GM_HUGE_PAGES;
+	struct iovec iov = { .iov_len = SM_PAGE };
+	int pipefd[2], ret;
+	struct gm g;
+
+	gm_new_strict(&g, 1, nr);
+	gm_start(&g);
+	gm_wait(&g);
+	ret = gm_stop(&g);
+	if (pipe(pipefd))
+		return sm_fail("pipe: %s", strerror(errno));
+	for (size_t i = 0; i < nr; i += GM_HUGE_PAGES) {
+		iov.iov_base = sm_page(&g.s, i + 9);
+		if (vmsplice(pipefd[1], &iov, 1, 0) != (ssize_t)SM_PAGE)
+			return sm_fail("vmsplice: %s", strerror(errno));
+	}
+	ret = worse(ret, punch_huge(&g, 5, 1, hole_in_one, nr, nr, 1));
+	/* Of two folios, in each of which it ends. */
+	ret = worse(ret, punch_huge(&g, 300, 600, hole_over_edge, nr, nr, 3));
+	close(pipefd[0]);
+	close(pipefd[1]);
+	ret = worse(ret, verdict("then", gm_move(&g, sm_to), nr));
+	ret = worse(ret, punch_huge(&g, 5, 1, hole_over_edge, nr - 1,
+				    nr - GM_HUGE_PAGES, 3));
+	gm_free(&g);
+	return ret;
+}
+
+/* The guest loses all of a folio that has a memory error and cannot be split. */
+static int test_huge_poison_held(void)
+{
+	struct iovec iov = { .iov_len = SM_PAGE };
+	struct timespec end;
+	int pipefd[2], ret = KSFT_PASS;
+	struct gm_thread *t;
+	struct gm g;
+	u64 pfn;
+
+	if (!sm_exists(SM_DEBUGFS "hwpoison/corrupt-pfn"))
+		return sm_skip("no CONFIG_HWPOISON_INJECT");
+	gm_new_strict(&g, 1, GM_HUGE_PAGES);
+	t = &g.threads[0];
+	iov.iov_base = sm_page(&g.s, 9);
+	if (pipe(pipefd) || vmsplice(pipefd[1], &iov, 1, 0) != (ssize_t)SM_PAGE)
+		return sm_fail("vmsplice: %s", strerror(errno));
+	pfn = sm_pfn(sm_page(&g.s, 100));
+	gm_start(&g);
+	gm_wait(&g);
+	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_LATE, 0, 0);
+	signal(SIGBUS, SIG_IGN);
+	sm_writef(SM_DEBUGFS "hwpoison/corrupt-pfn", "%#llx",
+		  (unsigned long long)pfn);
+	if (!sm_kpf(pfn, SM_KPF_HWPOISON))
+		return sm_fail("the page is not marked");
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += 10;
+	if (pthread_timedjoin_np(t->thread, NULL, &end))
+		return sm_fail("the guest goes on using the page");
+	sm_note("KVM_RUN: %s, %s", strerror(t->err), exit_reason_str(t->exit));
+	if (t->err != EHWPOISON && t->err != EFAULT)
+		ret = KSFT_FAIL;
+	if (info_of(&g, "gmem-poisoned") != 1 ||
+	    info_of(&g, "gmem-huge") != GM_HUGE_PAGES)
+		ret = sm_fail("%lld pages poisoned, %lld in huge folios",
+			      info_of(&g, "gmem-poisoned"),
+			      info_of(&g, "gmem-huge"));
+	close(pipefd[0]);
+	close(pipefd[1]);
+	gm_free(&g);
+	sm_writef(SM_DEBUGFS "hwpoison/unpoison-pfn", "%#llx",
+		  (unsigned long long)pfn);
+	return ret;
+}
+
+/* What fills a whole hole of 2 MB is one folio, other parts are pages. */
+static int test_huge_write(void)
+{
+	const size_t nr = 4 * GM_HUGE_PAGES, mb = SZ_1M;
+	const struct {
+		size_t off, len, pages, huge;
+	} all[] = {
+		{ 0, 4 * mb, 1024, 1024 },
+		{ 4 * mb, mb, 1280, 1024 },
+		{ 5 * mb, 3 * mb, 2048, 1536 },
+	};
+	int ret = KSFT_PASS;
+	struct gm g;
+	ssize_t n;
+	u8 *buf;
+
+	gm_how.access = GM_WRITE;
+	gm_new(&g, 1, nr, guest_verify_bytes);
+	buf = mmap(NULL, gm_size(&g), PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	fill(buf, g.s.seed, 0, gm_size(&g));
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		n = pwrite(g.s.fd, buf + all[i].off, all[i].len, all[i].off);
+		if (n != (ssize_t)all[i].len ||
+		    info_of(&g, "gmem-pages") != (long long)all[i].pages ||
+		    info_of(&g, "gmem-huge") != (long long)all[i].huge)
+			ret = sm_fail("at %zu: %zd; %lld pages, %lld in huge folios",
+				      all[i].off, n, info_of(&g, "gmem-pages"),
+				      info_of(&g, "gmem-huge"));
+	}
+	if (pwrite(g.s.fd, buf, 2 * mb, 0) != -1 || errno != EEXIST)
+		ret = sm_fail("over what is there: %s", strerror(errno));
+	ranges[0] = (struct range){ 0, gm_size(&g) };
+	sync_global_to_guest(g.vm, ranges);
+	vcpu_args_set(g.vcpus[0], 2, 1ul, 0ul);
+	gm_start(&g);
+	return worse(gm_stop(&g), ret);
+}
+
+/* Where no 2 MB are to be had, a folio moves in 512 pages. */
+static int test_huge_split(void)
+{
+	const char *const how[][2] = {
+		{ "min-order", "9" }, { "ignore-gfp-highmem", "N" },
+		{ "ignore-gfp-wait", "N" }, { "task-filter", "N" },
+		{ "interval", "1" }, { "times", "-1" }, { "verbose", "0" },
+		{ "probability", "100" },
+	};
+	const size_t nr = GM_HUGE_PAGES;
+	unsigned int failed = 0;
+	int ret = KSFT_PASS;
+	char path[128];
+	size_t there;
+	struct gm g;
+
+	if (!sm_exists(SM_DEBUGFS "fail_page_alloc"))
+		return sm_skip("no CONFIG_FAIL_PAGE_ALLOC");
+	gm_new_strict(&g, 2, nr);
+	gm_start(&g);
+	gm_wait(&g);
+	for (size_t i = 0; i < ARRAY_SIZE(how); i++) {
+		snprintf(path, sizeof(path), SM_DEBUGFS "fail_page_alloc/%s",
+			 how[i][0]);
+		sm_write(path, how[i][1]);
+	}
+	/* What has been split is mapped no more, and of no page's move is told. */
+	do {
+		sm_move(&g.s, sm_to);
+		gm_touch(&g);
+		there = sm_on_node(&g.s, sm_to);
+	} while (there < nr && sm_try_again(&failed));
+	sm_write(SM_DEBUGFS "fail_page_alloc/probability", "0");
+	sm_note("%zu of %zu moved, %lld in huge folios", there, nr,
+		info_of(&g, "gmem-huge"));
+	if (there != nr || info_of(&g, "gmem-huge"))
+		ret = KSFT_FAIL;
+	gm_wait(&g);
+	return finish(&g, ret);
+}
+
+/* A folio is split in part when there is no memory for more. */
+static int test_huge_hole_short(void)
+{
+	const char *const how[][2] = {
+		{ "ignore-gfp-wait", "Y" }, { "cache-filter", "N" },
+		{ "task-filter", "Y" }, { "interval", "1" }, { "times", "-1" },
+		{ "verbose", "0" }, { "probability", "100" },
+	};
+	const size_t nr = 3 * GM_HUGE_PAGES;
+	char path[128];
+	struct gm g;
+	int ret;
+
+	if (!sm_exists(SM_DEBUGFS "failslab"))
+		return sm_skip("no CONFIG_FAILSLAB");
+	gm_new_strict(&g, 1, nr);
+	gm_start(&g);
+	gm_wait(&g);
+	ret = gm_stop(&g);
+	for (size_t i = 0; i < ARRAY_SIZE(how); i++) {
+		snprintf(path, sizeof(path), SM_DEBUGFS "failslab/%s",
+			 how[i][0]);
+		sm_write(path, how[i][1]);
+	}
+	sm_write("/proc/thread-self/make-it-fail", "1");
+	/* Pieces of 64 pages are not split any further. */
+	ret = worse(ret, punch_huge(&g, 5, 1, hole_in_one, nr,
+				    nr - GM_HUGE_PAGES, 1));
+	ret = worse(ret, punch_huge(&g, 300, 600, hole_over_edge,
+				    nr - (896 - 320), nr - 2 * GM_HUGE_PAGES,
+				    3));
+	sm_write("/proc/thread-self/make-it-fail", "0");
+	sm_write(SM_DEBUGFS "failslab/probability", "0");
+	ret = worse(ret, verdict("then", gm_move(&g, sm_to), nr));
+	if (hole_wrong(&g, hole_over_edge))
+		ret = sm_fail("moved: %zu wrong words",
+			      hole_wrong(&g, hole_over_edge));
+	gm_free(&g);
+	return ret;
+}
+
 /* ------------------------------------ M17: who leaves such pages alone */
 
 /*
@@ -3475,7 +3864,8 @@ static const char *readers(struct gm *g, bool refused)
 	u64 *page = sm_page(&g->s, 1), word = 0;
 	struct iovec local = { &word, sizeof(word) };
 	struct iovec remote = { page, sizeof(word) };
-	int fd, pipefd[2], status;
+	struct io_uring_params params = {};
+	int fd, pipefd[2], ring, status;
 	ssize_t n;
 	pid_t pid;
 
@@ -3484,6 +3874,14 @@ static const char *readers(struct gm *g, bool refused)
 			 errno == EFAULT))
 		return reader_text;
 	local.iov_base = &word;
+	ring = syscall(__NR_io_uring_setup, 4, &params);
+	if (ring >= 0) {
+		n = syscall(__NR_io_uring_register, ring,
+			    IORING_REGISTER_BUFFERS, &remote, 1);
+		if (reader_wrong("io_uring", n < 0, refused, errno == EFAULT))
+			return reader_text;
+		close(ring);
+	}
 	n = process_vm_writev(getpid(), &local, 1, &remote, 1, 0);
 	if (reader_wrong("process_vm_writev", n < 0, refused,
 			 errno == EFAULT))
@@ -3531,6 +3929,9 @@ static int test_readers(void)
 	struct gm g;
 
 	gm_new_strict(&g, 1, sm_nr / 4);
+	if (gm_huge() && huge_mapped(&g) != g.s.nr)
+		return sm_fail("%zu of %zu pages are mapped by huge ones",
+			       huge_mapped(&g), g.s.nr);
 	wrong = readers(&g, gm_no_map());
 	if (wrong)
 		return sm_fail("%s", wrong);
@@ -3577,6 +3978,9 @@ static int test_hwpoison(void)
 		ret = KSFT_FAIL;
 	rest = g.s;
 	rest.nr = page;
+	/* What was in one folio with it is not mapped any more. */
+	for (u64 i = 0; i < page; i++)
+		sm_get((u64 *)sm_page(&g.s, i));
 	if (gm_movable()) {
 		sm_move(&rest, sm_to);
 		if (sm_on_node(&rest, sm_to) != page)
@@ -3839,60 +4243,60 @@ static const struct gm_test tests[] = {
 	{ "M1: without MOVABLE move_pages(2) moves none of a guest's pages",
 	  test_move_pages, GM_S_STAY },
 	{ "M5: a guest's pages move with move_pages(2), every word is right",
-	  test_move_pages, GM_S_MOVE },
+	  test_move_pages, GM_S_MOVE | GM_H_MOVE },
 	{ "M6: a page that a vCPU uses all the time moves",
-	  test_hot, GM_S_MOVE },
-	{ "M14: mbind(2) with MPOL_MF_MOVE", test_mbind, GM_S_NONE | GM_S_MOVE },
-	{ "M14: migrate_pages(2)", test_migrate_pages, GM_S_NONE | GM_S_MOVE },
+	  test_hot, GM_S_MOVE | GM_H_MOVE },
+	{ "M14: mbind(2) with MPOL_MF_MOVE", test_mbind, GM_S_NONE | GM_S_MOVE | GM_H_MOVE },
+	{ "M14: migrate_pages(2)", test_migrate_pages, GM_S_NONE | GM_S_MOVE | GM_H_MOVE },
 	{ "M14: compaction moves memory that nobody maps",
 	  test_compaction, GM_P_BOTH, 300 },
 	{ "M14: a ZONE_MOVABLE block full of guest memory goes offline",
-	  test_offline, GM_S_BOTH | GM_P_MOV, 300 },
+	  test_offline, GM_S_BOTH | GM_P_MOV | GM_H_MOVE, 300 },
 	{ "M2: there is none of it in ZONE_MOVABLE that cannot move",
 	  test_offline, GM_P_NDM, 300 },
 	{ "M14: soft offline moves a page away",
-	  test_soft_offline, GM_S_BOTH | GM_P_MOV },
+	  test_soft_offline, GM_S_BOTH | GM_P_MOV | GM_H_MOVE },
 	{ "M2: soft offline of a page that cannot move changes nothing",
 	  test_soft_offline, GM_P_NDM },
 	{ "M14: a CMA allocation moves the guest's pages in its way",
-	  test_cma, GM_P_BOTH },
+	  test_cma, GM_P_BOTH | GM_H_MOVE },
 
 	{ "M3: a page with an extra reference stays, and loses nothing",
 	  test_extra_reference, GM_S_MOV },
 	{ "M3: an unexpected reference gives -EAGAIN and no effect",
-	  test_fail_refs, GM_S_BOTH },
+	  test_fail_refs, GM_S_BOTH | GM_H_BOTH },
 	{ "M11: a page-table split that fails changes nothing",
-	  test_fail_split, GM_S_BOTH },
+	  test_fail_split, GM_S_BOTH | GM_H_BOTH },
 	{ "M11: a direct-map zap that fails changes nothing",
-	  test_fail_zap, GM_S_BOTH },
+	  test_fail_zap, GM_S_BOTH | GM_H_BOTH },
 	{ "M12: a machine check in the copy fails, changes nothing",
-	  test_fail_copy, GM_S_BOTH },
+	  test_fail_copy, GM_S_BOTH | GM_H_BOTH },
 	{ "M11: a switch of the mapping that fails changes nothing",
-	  test_fail_switch, GM_S_BOTH },
+	  test_fail_switch, GM_S_BOTH | GM_H_BOTH },
 
 	{ "M19: two move the same pages of three vCPUs",
-	  test_two_movers, GM_S_MOVE },
+	  test_two_movers, GM_S_MOVE | GM_H_MOVE },
 	{ "M19: holes are punched and filled while pages move (M4)",
-	  test_punch, GM_ALL },
+	  test_punch, GM_ALL | GM_H_MOVE },
 	{ "M5: two VMs use a file while it moves",
-	  test_two_vms, GM_S_OPEN },
+	  test_two_vms, GM_S_OPEN | GM_H_MOV },
 	{ "M18: a second VM cannot use the mapping as its memory",
-	  test_two_vms, GM_S_SECRET },
+	  test_two_vms, GM_S_SECRET | GM_H_BOTH },
 	{ "M19: the memslot comes and goes while pages move",
-	  test_memslots, GM_S_NONE | GM_S_MOVE | GM_P_NONE | GM_P_MOVE },
+	  test_memslots, GM_S_NONE | GM_S_MOVE | GM_P_NONE | GM_P_MOVE | GM_H_MOVE },
 	{ "M6: pages turn shared and private while they move",
 	  test_conversion, GM_P_ALL },
-	{ "M19: the VMM is killed while pages move", test_teardown, GM_S_MOVE | GM_P_BOTH },
+	{ "M19: the VMM is killed while pages move", test_teardown, GM_S_MOVE | GM_P_BOTH | GM_H_MOVE },
 
 	{ "M15: shootdowns are those of whole blocks, for the first use of each",
-	  test_shootdowns, GM_S_SECRET | GM_P_SECRET },
-	{ "M16: all that was taken is given back", test_balance, GM_ALL },
+	  test_shootdowns, GM_S_SECRET | GM_P_SECRET | GM_H_BOTH },
+	{ "M16: all that was taken is given back", test_balance, GM_ALL | GM_H_MOVE },
 	{ "G5: the guest keeps its mappings when the VMM's are zapped",
-	  test_notifier, GM_S_NEW },
+	  test_notifier, GM_S_NEW | GM_H_MOVE },
 	{ "G3: fdinfo tells what the host counts, of pages punched, moved, poisoned",
 	  test_fdinfo, GM_S_NEW },
 	{ "G5: no mapping of the guest's comes from the user address",
-	  test_prefetch, GM_S_NEW },
+	  test_prefetch, GM_S_NEW | GM_H_MOVE },
 	{ "G5: at most one flush for eight pages that move",
 	  test_flushes, GM_S_MOVE },
 	{ "G6: a vCPU waits no longer than for two pages that move alone",
@@ -3903,75 +4307,93 @@ static const struct gm_test tests[] = {
 	  test_many_moves, GM_S_MOVE, 3600 },
 
 	{ "G4: KVM_GMEM_MOVE moves what only the guest has touched",
-	  test_move_file, GM_S_NEW | GM_P_NEW },
+	  test_move_file, GM_S_NEW | GM_P_NEW | GM_H_MOVE },
 	{ "G4: it moves what is not where the file's policy says",
-	  test_move_by_policy, GM_S_MOVE | GM_P_MOVE },
+	  test_move_by_policy, GM_S_MOVE | GM_P_MOVE | GM_H_MOVE },
 	{ "G4: a signal ends it, and the next call goes on",
 	  test_move_signals, GM_S_MOVE | GM_P_MOVE },
 	{ "G4: bad input is refused, and moves nothing",
 	  test_move_refused, GM_S_NEW | GM_P_NEW },
 
 	{ "G14: the dirty log has what was written, of pages moved and read",
-	  test_dirty_log, GM_S_NEW | GM_P_NEW },
-	{ "G14: it has what KVM writes by itself", test_dirty_clock, GM_S_NEW },
+	  test_dirty_log, GM_S_NEW | GM_P_NEW | GM_H_MOVE },
+	{ "G14: soft offline drops nothing that a guest has only read",
+	  test_dirty_soft_offline, GM_S_MOVE | GM_H_MOVE },
+	{ "G14: it has what KVM writes by itself", test_dirty_clock, GM_S_NEW | GM_H_MOVE },
 	{ "G14: of a memslot with a file only dirty logging can change",
-	  test_dirty_log_refused, GM_S_NEW },
+	  test_dirty_log_refused, GM_S_NEW | GM_H_MOVE },
 	{ "G15: dirty logging begins and ends while vCPUs run",
-	  test_dirty_toggle, GM_S_NEW, 900 },
+	  test_dirty_toggle, GM_S_NEW | GM_H_MOVE, 900 },
 
 	{ "G17: userfaultfd is asked when to map what is in the file",
 	  test_uffd_minor, GM_S_NEW },
-	{ "G17: and while it moves", test_uffd_restore, GM_S_NEW },
+	{ "G17: and while it moves", test_uffd_restore, GM_S_NEW | GM_H_MOVE },
 
 	{ "write(2): any offset and length, short at the end; so is read(2)",
 	  test_pwrite, GM_S_NEW | GM_P_NEW },
 	{ "M19: write(2) to pages that move",
-	  test_write_moving, GM_S_MOVE | GM_P_MOVE },
+	  test_write_moving, GM_S_MOVE | GM_P_MOVE | GM_H_MOVE },
 	{ "M1: without WRITE and RDWR there is no write(2), and no read(2)",
 	  test_write_refused, GM_ALL },
 	{ "G2: WRITE populates holes, and stops at a page without a direct map",
-	  test_write_flag, GM_S_NEW | GM_P_NEW },
+	  test_write_flag, GM_S_NEW | GM_P_NEW | GM_H_MOV },
 	{ "G2: a page that is populated is seen whole, or not at all",
-	  test_write_race, GM_S_SECRET },
+	  test_write_race, GM_S_SECRET | GM_H_BOTH },
 	{ "G16: a snapshot by SEEK_DATA is exact, and holes stay holes",
 	  test_snapshot, GM_S_NEW | GM_P_NEW },
 
+	{ "G11: folios, and all mappings of them, are of 2 MB",
+	  test_huge, GM_H_MOVE },
+	{ "G11: a hole of one page is zero, the 511 others stay",
+	  test_huge_hole, GM_H_MOVE },
+	{ "G11: so it is when the folio cannot be split",
+	  test_huge_hole_held, GM_H_MOV },
+	{ "G11: and when there is no memory to split it",
+	  test_huge_hole_short, GM_H_MOVE },
+	{ "M20: of a folio that cannot be split a guest loses all",
+	  test_huge_poison_held, GM_H_MOV },
+	{ "G2: WRITE populates holes of 2 MB by one folio",
+	  test_huge_write, GM_H_BOTH },
+	{ "G13: a folio moves in pages where no 2 MB are free",
+	  test_huge_split, GM_H_MOVE },
+
 	{ "M7: kvm-clock is kept up to date, also in a page that moved",
-	  test_kvm_clock, GM_S_ALL },
-	{ "M7: so is steal time", test_steal_time, GM_S_ALL },
+	  test_kvm_clock, GM_S_ALL | GM_H_MOVE },
+	{ "M7: so is steal time", test_steal_time, GM_S_ALL | GM_H_MOVE },
 	{ "G9: clock and steal time in a page that moves, is punched, poisoned",
-	  test_clock_races, GM_S_SECRET },
-	{ "M7: instructions that KVM emulates", test_string_io, GM_S_ALL },
+	  test_clock_races, GM_S_SECRET | GM_H_BOTH },
+	{ "M7: instructions that KVM emulates", test_string_io, GM_S_ALL | GM_H_MOVE },
 	{ "M7: nested guests run while their state moves",
-	  test_nested, GM_S_ALL },
+	  test_nested, GM_S_ALL | GM_H_MOVE },
 	{ "M7: so do those with nested paging",
-	  test_nested_paging, GM_S_ALL },
+	  test_nested_paging, GM_S_ALL | GM_H_MOVE },
 	{ "G10: nested guests flush no other CPU, and cost nobody's writes",
-	  test_nested_flushes, GM_S_ALL, 300 },
+	  test_nested_flushes, GM_S_ALL | GM_H_MOVE, 300 },
 	{ "M7: Xen's vcpu_info is refused without a direct map",
-	  test_xen, GM_S_ALL },
+	  test_xen, GM_S_ALL | GM_H_MOVE },
 
 	{ "M17: NUMA balancing leaves a remote guest's memory alone",
-	  test_numa_balancing, GM_S_MOVE },
+	  test_numa_balancing, GM_S_MOVE | GM_H_MOVE },
 	{ "M17: DAMON's migrate_hot leaves a guest's memory alone",
-	  test_damon_hot, GM_S_MOVE | GM_P_MOVE },
+	  test_damon_hot, GM_S_MOVE | GM_P_MOVE | GM_H_MOVE },
 	{ "M17: DAMON's migrate_cold leaves a guest's memory alone",
-	  test_damon_cold, GM_S_MOVE | GM_P_MOVE },
+	  test_damon_cold, GM_S_MOVE | GM_P_MOVE | GM_H_MOVE },
 	{ "M17: DAMON's migrate_cold by address leaves a guest's memory alone",
-	  test_damon_virtual, GM_S_MOVE },
+	  test_damon_virtual, GM_S_MOVE | GM_H_MOVE },
 	{ "M17: reclaim and demotion leave a guest's memory alone",
-	  test_reclaim, GM_S_MOVE | GM_P_MOVE },
+	  test_reclaim, GM_S_MOVE | GM_P_MOVE | GM_H_MOVE },
 	{ "M18: nobody reads it by GUP", test_readers, GM_S_ALL },
+	{ "G12: nor by GUP of huge mappings", test_readers, GM_H_MOVE },
 	{ "M21: a guest's memory without a direct map keeps hibernation away",
 	  test_hibernation, GM_S_ALL | GM_P_BOTH },
 	{ "M20: a memory error costs one page, for good",
-	  test_hwpoison, GM_S_ALL },
+	  test_hwpoison, GM_S_ALL | GM_H_MOVE },
 	{ "M20: write(2) and read(2) of a page that is poisoned give EIO",
-	  test_hwpoison_write, GM_S_SECRET | GM_P_SECRET },
+	  test_hwpoison_write, GM_S_SECRET | GM_P_SECRET | GM_H_BOTH },
 	{ "M20: a vCPU cannot use a page any longer that is poisoned",
-	  test_hwpoison_guest, GM_S_ALL | GM_P_BOTH },
+	  test_hwpoison_guest, GM_S_ALL | GM_P_BOTH | GM_H_MOVE },
 	{ "G8: pages are poisoned while holes are punched and pages move (M4)",
-	  test_poison_punch, GM_S_NEW },
+	  test_poison_punch, GM_S_NEW | GM_H_MOVE },
 };
 
 int main(int argc, char **argv)

@@ -31,6 +31,8 @@
 #define GM_WRITE	GUEST_MEMFD_FLAG_WRITE
 #define GM_MOVABLE	GUEST_MEMFD_FLAG_MOVABLE
 #define GM_RDWR		GUEST_MEMFD_FLAG_RDWR
+#define GM_HUGE		GUEST_MEMFD_FLAG_HUGE
+#define GM_HUGE_PAGES	(SZ_2M / SM_PAGE)
 #define GM_SHARED	(GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED)
 
 /* -------------------------------------------------------------- the guest */
@@ -293,13 +295,14 @@ static inline void gm_tell_more(pid_t pid)
  * test asks for itself.
  */
 static struct gm_how {
-	u64	flags;		/* GM_NDM, GM_MOVABLE */
+	u64	flags;		/* GM_NDM, GM_MOVABLE, GM_HUGE */
 	u64	access;		/* GM_WRITE, GM_RDWR */
 	bool	private;	/* KVM_X86_SW_PROTECTED_VM, never mapped */
 } gm_how;
 
 #define gm_movable()	(gm_how.flags & GM_MOVABLE)
 #define gm_no_map()	(gm_how.flags & GM_NDM)
+#define gm_huge()	(gm_how.flags & GM_HUGE)
 
 struct gm {
 	struct kvm_vm		*vm;
@@ -373,7 +376,10 @@ static inline void gm_vcpu_start(struct kvm_vcpu *vcpu, u64 id, u64 nr)
 	vcpu_regs_set(vcpu, &regs);
 }
 
-/* A VM of @nr_vcpus that run @code, with @nr pages that are not there yet. */
+/*
+ * A VM of @nr_vcpus that run @code, with @nr pages that are not there yet, and of
+ * a file of huge folios with what is missing to a whole one.
+ */
 static inline void gm_new(struct gm *g, unsigned int nr_vcpus, size_t nr,
 			  void *code)
 {
@@ -381,6 +387,8 @@ static inline void gm_new(struct gm *g, unsigned int nr_vcpus, size_t nr,
 	int map = MAP_SHARED;
 
 	memset(g, 0, sizeof(*g));
+	if (gm_huge())
+		nr = align_up(nr, GM_HUGE_PAGES);
 	if (gm_how.private) {
 		shape.type = KVM_X86_SW_PROTECTED_VM;
 		map = MAP_PRIVATE | MAP_ANONYMOUS;
@@ -416,9 +424,9 @@ static inline void gm_new_strict(struct gm *g, unsigned int nr_vcpus, size_t nr)
 	if (gm_how.private)
 		return;
 	gm_touch(g);
-	if (sm_on_node(&g->s, sm_from) != nr)
+	if (sm_on_node(&g->s, sm_from) != g->s.nr)
 		exit(sm_fail("only %zu of %zu pages start on node %d",
-			     sm_on_node(&g->s, sm_from), nr, sm_from));
+			     sm_on_node(&g->s, sm_from), g->s.nr, sm_from));
 }
 
 /*
@@ -710,6 +718,10 @@ enum gm_variant {
 
 	GM_ONCE		= 1 << 8,	/* not about any */
 
+	GM_H_MOV	= 1 << 9,	/* shared, in folios of 2 MB */
+	GM_H_BOTH	= 1 << 10,
+	GM_H_MOVE	= GM_H_MOV | GM_H_BOTH,
+
 	GM_S_STAY	= GM_S_NONE | GM_S_NDM,
 	GM_S_MOVE	= GM_S_MOV | GM_S_BOTH,
 	GM_S_SECRET	= GM_S_NDM | GM_S_BOTH,
@@ -742,7 +754,19 @@ static const char *const gm_variant_names[] = {
 	"private", "private, no direct map", "private, movable",
 	"private, no direct map, movable",
 	"",
+	"shared, movable, 2 MB",
+	"shared, no direct map, movable, 2 MB",
 };
+
+static inline u64 gm_variant_flags(unsigned int v)
+{
+	const unsigned int hidden = GM_S_SECRET | GM_P_SECRET | GM_H_BOTH;
+	const unsigned int movable = GM_S_MOVE | GM_P_MOVE | GM_H_MOVE;
+
+	return (hidden >> v & 1 ? GM_NDM : 0) |
+	       (movable >> v & 1 ? GM_MOVABLE : 0) |
+	       (GM_H_MOVE >> v & 1 ? GM_HUGE : 0);
+}
 
 static inline void gm_name(const struct gm_test *t, unsigned int v, char *buf,
 			   size_t len)
@@ -760,7 +784,7 @@ static inline bool gm_selected(const struct gm_test *t, unsigned int v,
 	if (!(t->variants >> v & 1))
 		return false;
 	/* With ephmap=off there are no such files: one test says so. */
-	if (!sm_on && ((GM_S_SECRET | GM_P_SECRET) >> v & 1))
+	if (!sm_on && ((GM_S_SECRET | GM_P_SECRET | GM_H_BOTH) >> v & 1))
 		return false;
 	if (gm_stock && !((GM_S_NONE | GM_P_NONE) >> v & 1))
 		return false;
@@ -877,10 +901,7 @@ static inline int gm_main(int argc, char **argv, const struct gm_test *tests,
 					 sizeof(name)))
 				continue;
 			gm_how.private = (GM_P_ALL >> v & 1);
-			gm_how.flags = ((GM_S_MOVE | GM_P_MOVE) >> v & 1 ?
-					GM_MOVABLE : 0) |
-				       ((GM_S_SECRET | GM_P_SECRET) >> v & 1 ?
-					GM_NDM : 0);
+			gm_how.flags = gm_variant_flags(v);
 			code = gm_run_test(&t);
 			ksft_test_result_report(code, "%s%s%s (%.1f s)\n", name,
 						sm_shared->note[0] ? ": " : "",
