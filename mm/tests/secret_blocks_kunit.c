@@ -1047,6 +1047,7 @@ static void m20_poisoned_block_stays_hidden(struct kunit *test)
 	kunit_release_action(test, unpoison, page);
 	kunit_release_action(test, unisolate, block);
 }
+
 /* Whether a page is free, alone or as part of a larger one. */
 static bool page_is_free(unsigned long pfn)
 {

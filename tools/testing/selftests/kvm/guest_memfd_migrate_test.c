@@ -4286,7 +4286,8 @@ static const struct gm_test tests[] = {
 	  test_memslots, GM_S_NONE | GM_S_MOVE | GM_P_NONE | GM_P_MOVE | GM_H_MOVE },
 	{ "M6: pages turn shared and private while they move",
 	  test_conversion, GM_P_ALL },
-	{ "M19: the VMM is killed while pages move", test_teardown, GM_S_MOVE | GM_P_BOTH | GM_H_MOVE },
+	{ "M19: the VMM is killed while pages move", test_teardown,
+	  GM_S_MOVE | GM_P_BOTH | GM_H_MOVE },
 
 	{ "M15: shootdowns are those of whole blocks, for the first use of each",
 	  test_shootdowns, GM_S_SECRET | GM_P_SECRET | GM_H_BOTH },
