@@ -2,13 +2,26 @@
 /*
  * Do secret pages move between nodes, and what does a page cost? Moves the
  * area from --node to --to and back, --rounds times, --batch pages to a call
- * of move_pages(2). Every word is checked after every round. Only the second
+ * of move_pages(2), or of KVM_GMEM_MOVE. Every word is checked after every round. Only the second
  * half of the rounds is profiled: the first also splits the direct map.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "secret.h"
+
+static void move_by_file(const struct area *area, size_t page, size_t nr,
+			 int node)
+{
+	struct kvm_gmem_move move = {
+		.offset = page * PAGE_SIZE,
+		.size = nr * PAGE_SIZE,
+		.node = node,
+	};
+
+	if (ioctl(area->fd, KVM_GMEM_MOVE, &move))
+		die(EXIT_ENVIRONMENT, "KVM_GMEM_MOVE");
+}
 
 int main(int argc, char **argv)
 {
@@ -50,7 +63,11 @@ int main(int argc, char **argv)
 			step = opts.pages - page;
 			if (step > opts.batch)
 				step = opts.batch;
-			move_to_node(pages + page, step, node, status + page);
+			if (opts.by_file)
+				move_by_file(&area, page, step, node);
+			else
+				move_to_node(pages + page, step, node,
+					     status + page);
 		}
 		if (round >= opts.rounds / 2)
 			profile_end();

@@ -62,6 +62,20 @@ struct kvm_userspace_memory_region2 {
 #define KVM_SET_USER_MEMORY_REGION2	_IOW(KVMIO, 0x49, \
 					     struct kvm_userspace_memory_region2)
 #endif
+#ifndef KVM_GMEM_MOVE
+struct kvm_gmem_move {
+	__u64 offset;
+	__u64 size;
+	__s32 node;
+	__u32 flags;
+	__u64 moved;
+	__u64 failed;
+	__u64 next_offset;
+	__u64 reserved[4];
+};
+
+#define KVM_GMEM_MOVE		_IOWR(KVMIO, 0xd8, struct kvm_gmem_move)
+#endif
 #define GMEM_MMAP		(1ULL << 0)
 #define GMEM_INIT_SHARED	(1ULL << 1)
 #define GMEM_NO_DIRECT_MAP	(1ULL << 2)
@@ -107,6 +121,7 @@ struct options {
 	size_t rounds;
 	bool drop_shmem;	/* what frag drops again is shmem */
 	bool release;		/* profile the release, not the touch */
+	bool by_file;		/* move by KVM_GMEM_MOVE, not move_pages(2) */
 	unsigned int seconds;	/* patience per step that may never end */
 };
 
@@ -149,7 +164,7 @@ static inline void usage(int status)
 		"       --gmem-hidden-huge |\n"
 		"          --gmem-stock] [--pages N | --mb N] [--node N]\n"
 		"          [--to N] [--batch N] [--rounds N] [--seconds N]\n"
-		"          [--drop-shmem] [--release]\n",
+		"          [--drop-shmem] [--release] [--by-file]\n",
 		program_invocation_short_name);
 	exit(status);
 }
@@ -173,6 +188,7 @@ static inline void parse_options(int argc, char **argv, struct options *opts)
 		{ "seconds",	required_argument,	NULL, 'c' },
 		{ "drop-shmem",	no_argument,		NULL, 'd' },
 		{ "release",	no_argument,		NULL, 'R' },
+		{ "by-file",	no_argument,		NULL, 'F' },
 		{ "help",	no_argument,		NULL, 'h' },
 		{ }
 	};
@@ -227,6 +243,9 @@ static inline void parse_options(int argc, char **argv, struct options *opts)
 			break;
 		case 'R':
 			opts->release = true;
+			break;
+		case 'F':
+			opts->by_file = true;
 			break;
 		case 'h':
 			usage(0);
