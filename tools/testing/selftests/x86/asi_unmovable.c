@@ -414,8 +414,8 @@ static void gigantic(void)
 	static const char nr_file[] =
 		"/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages";
 	const size_t size = 1UL << 30;
-	/* Of 6 GB, what the kernel has used is in one of these at the latest. */
-	const long most = 4;
+	/* Of 10 GB, what the kernel has used is in one of these at the latest. */
+	const long most = 8;
 	unsigned long pages;
 	long got = 0, wanted;
 	bool good, converted = false;
