@@ -3317,6 +3317,36 @@ static int test_xen(void)
 	return r ? KSFT_FAIL : KSFT_PASS;
 }
 
+/* Whether a vCPU's thread has ended, as it has to when its page is poisoned. */
+static bool ended_by_poison(struct gm_thread *t)
+{
+	struct timespec end;
+
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += 10;
+	if (pthread_timedjoin_np(t->thread, NULL, &end))
+		return false;
+	sm_note("KVM_RUN: %s, %s", strerror(t->err), exit_reason_str(t->exit));
+	return true;
+}
+
+/* Arm one of the kernel's fault injections, which fails each time from then on. */
+static void fail_always(const char *what, const char *const how[][2], size_t nr)
+{
+	const char *const always[][2] = {
+		{ "interval", "1" }, { "times", "-1" }, { "verbose", "0" },
+		{ "probability", "100" },
+	};
+	char path[128];
+
+	for (size_t i = 0; i < nr + ARRAY_SIZE(always); i++) {
+		const char *const *set = i < nr ? how[i] : always[i - nr];
+
+		snprintf(path, sizeof(path), SM_DEBUGFS "%s/%s", what, set[0]);
+		sm_write(path, set[1]);
+	}
+}
+
 /* ------------------------------------------- G11 to G13: folios of 2 MB */
 
 /* How many pages of the file the VMM has mapped by huge ones. */
@@ -3501,7 +3531,6 @@ static int test_huge_hole_held(void)
 static int test_huge_poison_held(void)
 {
 	struct iovec iov = { .iov_len = SM_PAGE };
-	struct timespec end;
 	int pipefd[2], ret = KSFT_PASS;
 	struct gm_thread *t;
 	struct gm g;
@@ -3523,11 +3552,8 @@ static int test_huge_poison_held(void)
 		  (unsigned long long)pfn);
 	if (!sm_kpf(pfn, SM_KPF_HWPOISON))
 		return sm_fail("the page is not marked");
-	clock_gettime(CLOCK_REALTIME, &end);
-	end.tv_sec += 10;
-	if (pthread_timedjoin_np(t->thread, NULL, &end))
+	if (!ended_by_poison(t))
 		return sm_fail("the guest goes on using the page");
-	sm_note("KVM_RUN: %s, %s", strerror(t->err), exit_reason_str(t->exit));
 	if (t->err != EHWPOISON && t->err != EFAULT)
 		ret = KSFT_FAIL;
 	if (info_of(&g, "gmem-poisoned") != 1 ||
@@ -3588,13 +3614,10 @@ static int test_huge_split(void)
 	const char *const how[][2] = {
 		{ "min-order", "9" }, { "ignore-gfp-highmem", "N" },
 		{ "ignore-gfp-wait", "N" }, { "task-filter", "N" },
-		{ "interval", "1" }, { "times", "-1" }, { "verbose", "0" },
-		{ "probability", "100" },
 	};
 	const size_t nr = GM_HUGE_PAGES;
 	unsigned int failed = 0;
 	int ret = KSFT_PASS;
-	char path[128];
 	size_t there;
 	struct gm g;
 
@@ -3603,11 +3626,7 @@ static int test_huge_split(void)
 	gm_new_strict(&g, 2, nr);
 	gm_start(&g);
 	gm_wait(&g);
-	for (size_t i = 0; i < ARRAY_SIZE(how); i++) {
-		snprintf(path, sizeof(path), SM_DEBUGFS "fail_page_alloc/%s",
-			 how[i][0]);
-		sm_write(path, how[i][1]);
-	}
+	fail_always("fail_page_alloc", how, ARRAY_SIZE(how));
 	/* What has been split is mapped no more, and of no page's move is told. */
 	do {
 		sm_move(&g.s, sm_to);
@@ -3628,11 +3647,9 @@ static int test_huge_hole_short(void)
 {
 	const char *const how[][2] = {
 		{ "ignore-gfp-wait", "Y" }, { "cache-filter", "N" },
-		{ "task-filter", "Y" }, { "interval", "1" }, { "times", "-1" },
-		{ "verbose", "0" }, { "probability", "100" },
+		{ "task-filter", "Y" },
 	};
 	const size_t nr = 3 * GM_HUGE_PAGES;
-	char path[128];
 	struct gm g;
 	int ret;
 
@@ -3642,11 +3659,7 @@ static int test_huge_hole_short(void)
 	gm_start(&g);
 	gm_wait(&g);
 	ret = gm_stop(&g);
-	for (size_t i = 0; i < ARRAY_SIZE(how); i++) {
-		snprintf(path, sizeof(path), SM_DEBUGFS "failslab/%s",
-			 how[i][0]);
-		sm_write(path, how[i][1]);
-	}
+	fail_always("failslab", how, ARRAY_SIZE(how));
 	sm_write("/proc/thread-self/make-it-fail", "1");
 	/* Pieces of 64 pages are not split any further. */
 	ret = worse(ret, punch_huge(&g, 5, 1, hole_in_one, nr,
@@ -4052,7 +4065,6 @@ static int test_hwpoison_guest(void)
 {
 	struct gm_frames frames;
 	struct gm_thread *t;
-	struct timespec end;
 	int ret = KSFT_PASS;
 	struct gm g;
 	u64 pfn;
@@ -4073,11 +4085,8 @@ static int test_hwpoison_guest(void)
 	if (!sm_kpf(pfn, SM_KPF_HWPOISON))
 		return sm_fail("the page is not marked");
 
-	clock_gettime(CLOCK_REALTIME, &end);
-	end.tv_sec += 10;
-	if (pthread_timedjoin_np(t->thread, NULL, &end))
+	if (!ended_by_poison(t))
 		return sm_fail("the guest goes on using the page");
-	sm_note("KVM_RUN: %s, %s", strerror(t->err), exit_reason_str(t->exit));
 	if (t->err != EHWPOISON && t->err != EFAULT)
 		ret = KSFT_FAIL;
 	gm_free(&g);
