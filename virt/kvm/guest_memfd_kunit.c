@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * KUnit suite of what guest_memfd has to do, and no system call shows: on real
- * VMs, made by /dev/kvm's ioctls. The numbers M1 to M20 and G1 to G16 are those
+ * VMs, made by /dev/kvm's ioctls. The numbers M1 to M20 and G1 to G18 are those
  * of the conditions in Documentation/mm/no_direct_map.rst.
  */
 #include <kunit/test.h>
+#include <linux/completion.h>
+#include <linux/delay.h>
 #include <linux/ephmap.h>
 #include <linux/falloc.h>
 #include <linux/fdtable.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/fs_struct.h>
+#include <linux/kthread.h>
 #include <linux/kvm_host.h>
 #include <linux/mman.h>
 #include <linux/pagemap.h>
@@ -654,6 +657,124 @@ static void g10_mappings_are_few(struct kunit *test)
 	KUNIT_EXPECT_GE(test, took, HZ / 10);
 }
 
+/* === Waiting for a folio ================================================== */
+
+struct gmem_waiter {
+	struct file *vm, *gmem;
+	struct completion done;
+	bool by_file;
+	int r;
+};
+
+static int test_get_pfn(struct file *vm, bool nowait)
+{
+	struct kvm *kvm = vm->private_data;
+	gfn_t gfn = gpa_to_gfn(GMEM_GPA);
+	struct kvm_memory_slot *slot;
+	struct page *page = NULL;
+	kvm_pfn_t pfn;
+	int idx, r;
+
+	idx = srcu_read_lock(&kvm->srcu);
+	slot = gfn_to_memslot(kvm, gfn);
+	if (nowait)
+		r = kvm_gmem_get_pfn_nowait(kvm, slot, gfn, &pfn, &page, NULL);
+	else
+		r = kvm_gmem_get_pfn(kvm, slot, gfn, &pfn, &page, NULL);
+	srcu_read_unlock(&kvm->srcu, idx);
+	if (!r)
+		put_page(page);
+	return r;
+}
+
+static int gmem_waiter_fn(void *arg)
+{
+	struct gmem_waiter *waiter = arg;
+
+	allow_signal(SIGKILL);
+	if (waiter->by_file)
+		kvm_gmem_wait(waiter->gmem, 0);
+	else
+		waiter->r = test_get_pfn(waiter->vm, false);
+	complete(&waiter->done);
+	/* Until it is stopped, its task is there. */
+	while (!kthread_should_stop())
+		schedule_timeout_idle(1);
+	return 0;
+}
+
+static struct task_struct *gmem_waiter_start(struct kunit *test,
+					     struct gmem_waiter *waiter,
+					     struct folio *folio)
+{
+	struct task_struct *task;
+	int i;
+
+	init_completion(&waiter->done);
+	task = kthread_run(gmem_waiter_fn, waiter, "gmem_waiter");
+	if (IS_ERR(task)) {
+		KUNIT_FAIL(test, "no thread: %ld", PTR_ERR(task));
+		return NULL;
+	}
+	for (i = 0; i < 500 && !folio_test_waiters(folio); i++)
+		msleep(10);
+	KUNIT_EXPECT_TRUE_MSG(test, folio_test_waiters(folio), "nobody waits");
+	return task;
+}
+
+/*
+ * Who waits for a folio that is migrated does not keep it from that by a
+ * reference, waits no longer than it is locked, and, if it is a vCPU, can be
+ * killed.
+ */
+static void g18_wait_for_a_folio(struct kunit *test)
+{
+	struct gmem_waiter waiter = {};
+	struct task_struct *task;
+	struct folio *folio;
+	int refs;
+
+	if (!ephmap_available())
+		kunit_skip(test, "ephmap=off: there is no such memory");
+
+	waiter.vm = test_vm(test);
+	waiter.gmem = test_slot(test, waiter.vm);
+	KUNIT_ASSERT_EQ(test, 0, test_get_pfn(waiter.vm, true));
+
+	folio = filemap_lock_folio(waiter.gmem->f_mapping, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(folio));
+	refs = folio_ref_count(folio);
+	KUNIT_EXPECT_EQ(test, -EAGAIN, test_get_pfn(waiter.vm, true));
+
+	task = gmem_waiter_start(test, &waiter, folio);
+	if (task) {
+		KUNIT_EXPECT_EQ(test, refs, folio_ref_count(folio));
+		send_sig(SIGKILL, task, 1);
+		KUNIT_EXPECT_NE(test, 0UL,
+				wait_for_completion_timeout(&waiter.done,
+							    10 * HZ));
+		KUNIT_EXPECT_EQ(test, -EINTR, waiter.r);
+	}
+	folio_unlock(folio);
+	if (task)
+		kthread_stop(task);
+
+	folio_lock(folio);
+	waiter.by_file = true;
+	task = gmem_waiter_start(test, &waiter, folio);
+	KUNIT_EXPECT_EQ(test, refs, folio_ref_count(folio));
+	KUNIT_EXPECT_FALSE(test, completion_done(&waiter.done));
+	folio_unlock(folio);
+	if (task) {
+		KUNIT_EXPECT_NE(test, 0UL,
+				wait_for_completion_timeout(&waiter.done,
+							    10 * HZ));
+		kthread_stop(task);
+	}
+	folio_put(folio);
+	KUNIT_EXPECT_EQ(test, 0, test_get_pfn(waiter.vm, true));
+}
+
 static struct kunit_case kvm_gmem_cases[] = {
 	KUNIT_CASE(m1_creation_that_fails_bars_nothing),
 	KUNIT_CASE(m7_read_only_map_is_not_writable),
@@ -665,6 +786,7 @@ static struct kunit_case kvm_gmem_cases[] = {
 	KUNIT_CASE(g10_page_is_reached_by_call),
 	KUNIT_CASE(g10_page_that_left_is_zeroed),
 	KUNIT_CASE(g11_hole_in_what_cannot_be_split),
+	KUNIT_CASE(g18_wait_for_a_folio),
 	KUNIT_CASE_SLOW(g10_mappings_are_few),
 	{}
 };

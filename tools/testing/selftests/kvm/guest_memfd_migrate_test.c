@@ -21,6 +21,7 @@
 #include <sys/sysinfo.h>
 #include <asm/pvclock-abi.h>
 
+#include "apic.h"
 #include "svm_util.h"
 #include "vmx.h"
 
@@ -713,6 +714,116 @@ static int test_two_movers(void)
 	mover_stop(&a);
 	mover_stop(&b);
 	return finish(&g, verdict("then", gm_move(&g, sm_to), g.s.nr));
+}
+
+/* ------------------------------------------ G18: asynchronous page faults */
+
+#define GM_APF_VECTOR	0xec
+
+/* The guest's, which has one vCPU. */
+static struct gm_apf {
+	struct kvm_vcpu_pv_apf_data shared __aligned(64);
+	u64	not_present, ready;
+	u32	token;			/* of what is ready */
+} gm_apf;
+
+/*
+ * Where KVM tells the guest: in the last page of the memory that moves, or, as
+ * KVM cannot write to private memory, in what is shared.
+ */
+static struct kvm_vcpu_pv_apf_data *gm_apf_data(void)
+{
+	return (void *)gm_shared.arg[0];
+}
+
+/* Not the page that is waited for: KVM does that for a guest without interrupts. */
+static void gm_apf_not_present(struct ex_regs *regs)
+{
+	struct kvm_vcpu_pv_apf_data *data = gm_apf_data();
+	u32 token = get_cr2();
+
+	__GUEST_ASSERT(READ_ONCE(data->flags) == KVM_PV_REASON_PAGE_NOT_PRESENT,
+		       "#PF at 0x%x, flags %u", token, data->flags);
+	WRITE_ONCE(data->flags, 0);
+	gm_apf.not_present++;
+	while (READ_ONCE(gm_apf.token) != token)
+		asm volatile("sti; hlt; cli" ::: "memory");
+}
+
+static void gm_apf_ready(struct ex_regs *regs)
+{
+	struct kvm_vcpu_pv_apf_data *data = gm_apf_data();
+	u32 token = READ_ONCE(data->token);
+
+	/* All tokens, as when it is enabled, is none of a page. */
+	if (token != ~0U)
+		gm_apf.ready++;
+	WRITE_ONCE(gm_apf.token, token);
+	WRITE_ONCE(data->token, 0);
+	x2apic_write_reg(APIC_EOI, 0);
+	wrmsr(MSR_KVM_ASYNC_PF_ACK, 1);
+}
+
+static void gm_guest_apf(u64 id, u64 stride)
+{
+	x2apic_enable();
+	wrmsr(MSR_KVM_ASYNC_PF_INT, GM_APF_VECTOR);
+	wrmsr(MSR_KVM_ASYNC_PF_EN,
+	      gm_shared.arg[1] | KVM_ASYNC_PF_ENABLED |
+	      KVM_ASYNC_PF_SEND_ALWAYS | KVM_ASYNC_PF_DELIVERY_AS_INT);
+	gm_guest_strict(id, stride);
+}
+
+/*
+ * A guest that asks for it is told that a page is being moved, instead of being
+ * made to wait, and then that it is there. Private memory has no such thing.
+ */
+static int test_async_pf(void)
+{
+	long before = sm_vmstat("nr_no_direct_map");
+	struct mover mover;
+	struct gm_apf *apf;
+	int ret, left;
+	struct gm g;
+
+	gm_new(&g, 1, sm_nr / 8, gm_guest_apf);
+	vm_install_exception_handler(g.vm, PF_VECTOR, gm_apf_not_present);
+	vm_install_exception_handler(g.vm, GM_APF_VECTOR, gm_apf_ready);
+	apf = addr_gva2hva(g.vm, (gva_t)&gm_apf);
+	g.shared->nr--;
+	g.shared->arg[0] = gm_how.private ? (u64)&gm_apf.shared :
+					    GM_GPA + g.shared->nr * SM_PAGE;
+	g.shared->arg[1] = addr_gva2gpa(g.vm, g.shared->arg[0]);
+	gm_allocate(&g, sm_from);
+	if (!gm_how.private)
+		gm_touch(&g);
+	gm_start(&g);
+	gm_wait(&g);
+	mover_start(&mover, &g);
+	for (left = 1000; left && sm_get(&apf->not_present) < 20; left--)
+		sm_sleep_ms(gm_how.private ? 2 : 20);
+	mover_stop(&mover);
+	ret = gm_stop(&g);
+	sm_note("told %lu times, and then %lu times; %lu moves",
+		(unsigned long)apf->not_present, (unsigned long)apf->ready,
+		mover.rounds);
+	/* Once for each lock of the folio; and if it was not yet mapped again. */
+	if (gm_huge() && apf->not_present > 2 * mover.rounds + 4)
+		ret = sm_fail("told again while it waits");
+	if (gm_how.private ? apf->not_present : apf->not_present < 20)
+		ret = sm_fail("told %lu times to wait",
+			      (unsigned long)apf->not_present);
+	if (apf->ready != apf->not_present)
+		ret = sm_fail("told %lu times that a page is ready, not %lu",
+			      (unsigned long)apf->ready,
+			      (unsigned long)apf->not_present);
+	gm_free(&g);
+	/* Who has waited for it, too. */
+	for (left = 200; left && sm_vmstat("nr_no_direct_map") > before; left--)
+		sm_sleep_ms(10);
+	if (!left)
+		ret = sm_fail("somebody still has the file");
+	return ret;
 }
 
 /* Holes are punched, and filled again by the guest, by fallocate and write. */
@@ -4340,6 +4451,9 @@ static const struct gm_test tests[] = {
 	{ "G17: userfaultfd is asked when to map what is in the file",
 	  test_uffd_minor, GM_S_NEW },
 	{ "G17: and while it moves", test_uffd_restore, GM_S_NEW | GM_H_MOVE },
+
+	{ "G18: while a page moves, a guest with asynchronous page faults goes on",
+	  test_async_pf, GM_S_MOVE | GM_P_MOVE | GM_H_MOVE },
 
 	{ "write(2): any offset and length, short at the end; so is read(2)",
 	  test_pwrite, GM_S_NEW | GM_P_NEW },

@@ -176,6 +176,7 @@ static struct gm_told {
 	struct {
 		int	tid;		/* 0: there is none */
 		u64	passes;		/* when it told */
+		u64	rip, cr0, cr3;
 		bool	told;
 	}		vcpus[GM_VCPUS];
 } *gm_told;
@@ -261,7 +262,9 @@ static inline void gm_ask(struct gm_ran *ran)
  * For a test that hangs: what its vCPUs did, and then where they are, twice. One
  * of them is astray if it spends its time in the guest, hardly any in the
  * kernel, and makes no pass even after the first signal. That KVM waits, or
- * faults again and again, is something else.
+ * faults again and again, is something else. No guest changes its cr0 and cr3: if
+ * they, rip and rax, are the host's at VMRUN, as was seen once under QEMU's code
+ * generator, the emulator has saved its state for the guest's.
  */
 static inline void gm_tell_more(pid_t pid)
 {
@@ -284,7 +287,10 @@ static inline void gm_tell_more(pid_t pid)
 
 		if (gm_told->vcpus[i].told && user > 20 && user > 4 * system &&
 		    then[i].passes == first[i].passes)
-			ksft_print_msg("vCPU %u runs, and makes no pass\n", i);
+			ksft_print_msg("vCPU %u runs, and makes no pass: rip %#lx cr0 %#lx cr3 %#lx\n",
+				       i, gm_told->vcpus[i].rip,
+				       gm_told->vcpus[i].cr0,
+				       gm_told->vcpus[i].cr3);
 	}
 }
 
@@ -458,6 +464,9 @@ static inline void gm_vcpu_tell(struct gm_thread *t)
 	vcpu_regs_get(vcpu, &regs);
 	vcpu_sregs_get(vcpu, &sregs);
 	sm_set(&gm_told->vcpus[t->id].passes, sm_get(&r->passes));
+	gm_told->vcpus[t->id].rip = regs.rip;
+	gm_told->vcpus[t->id].cr0 = sregs.cr0;
+	gm_told->vcpus[t->id].cr3 = sregs.cr3;
 	sm_set(&gm_told->vcpus[t->id].told, true);
 	ksft_print_msg("vCPU %u: %lu passes, rip %llx rsp %llx rflags %llx\n",
 		       t->id, (unsigned long)sm_get(&r->passes), regs.rip,
