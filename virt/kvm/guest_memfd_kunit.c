@@ -693,7 +693,7 @@ static int gmem_waiter_fn(void *arg)
 
 	allow_signal(SIGKILL);
 	if (waiter->by_file)
-		kvm_gmem_wait(waiter->gmem, 0);
+		kvm_gmem_wait(file_inode(waiter->gmem), 0);
 	else
 		waiter->r = test_get_pfn(waiter->vm, false);
 	complete(&waiter->done);

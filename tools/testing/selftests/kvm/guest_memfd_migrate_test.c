@@ -2060,6 +2060,9 @@ static int uffd_register(struct gm *g, int uffd, u64 mode)
 
 	if (ioctl(uffd, UFFDIO_REGISTER, &reg))
 		return -errno;
+	/* There is nothing to copy, and holes are filled by the file. */
+	if (reg.ioctls & (1ULL << _UFFDIO_COPY | 1ULL << _UFFDIO_ZEROPAGE))
+		return -EPROTO;
 	return reg.ioctls & (1ULL << _UFFDIO_CONTINUE) ? 0 : -EPROTO;
 }
 

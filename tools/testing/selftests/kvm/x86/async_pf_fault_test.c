@@ -319,6 +319,39 @@ static void test_wait(bool pv, bool write)
 	fd = -1;
 }
 
+/*
+ * A vCPU is halted until memory is there, when the VMM takes away what would
+ * wake it, as it does when it resets a machine.
+ */
+static void test_disable(void)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	void *mem;
+	bool ok;
+	int err;
+
+	mem = anon_map();
+	TEST_ASSERT(mem != MAP_FAILED, __KVM_SYSCALL_ERROR("mmap", -1));
+	vcpu = apf_vm_create(&vm, mem, false, true);
+	uffd_open(mem, 0);
+	alarm(1);
+	err = __vcpu_run(vcpu) ? errno : 0;
+	TEST_ASSERT(err == EINTR, "KVM_RUN without the memory: %s",
+		    strerror(err));
+	uffd_copy(mem);
+	vcpu_set_msr(vcpu, MSR_KVM_ASYNC_PF_EN, 0);
+	err = run(vcpu);
+	ok = !err && guest_is_done(vcpu);
+	if (!ok)
+		ksft_print_msg("KVM_RUN: %s\n", strerror(err));
+	ksft_test_result(ok, "runs when async PF are disabled that it waits for\n");
+	kvm_vm_free(vm);
+	munmap(mem, MEM_SIZE);
+	close(fd);
+	fd = -1;
+}
+
 int main(void)
 {
 	struct sigaction alarmed = { .sa_handler = on_alarm };
@@ -326,11 +359,12 @@ int main(void)
 	TEST_REQUIRE(kvm_cpu_has(X86_FEATURE_X2APIC));
 	sigaction(SIGALRM, &alarmed, NULL);
 	ksft_print_header();
-	ksft_set_plan(4 * (ARRAY_SIZE(causes) + 1));
+	ksft_set_plan(4 * (ARRAY_SIZE(causes) + 1) + 1);
 	for (int i = 0; i < 4; i++) {
 		for (size_t k = 0; k < ARRAY_SIZE(causes); k++)
 			test_cause(&causes[k], i & 1, i & 2);
 		test_wait(i & 1, i & 2);
 	}
+	test_disable();
 	ksft_finished();
 }
