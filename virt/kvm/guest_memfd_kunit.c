@@ -745,6 +745,9 @@ static void g18_wait_for_a_folio(struct kunit *test)
 	KUNIT_ASSERT_FALSE(test, IS_ERR(folio));
 	refs = folio_ref_count(folio);
 	KUNIT_EXPECT_EQ(test, -EAGAIN, test_get_pfn(waiter.vm, true));
+	/* A migration sees that somebody is going to wait. */
+	KUNIT_EXPECT_TRUE(test, folio_test_waiters(folio));
+	folio_clear_waiters(folio);
 
 	task = gmem_waiter_start(test, &waiter, folio);
 	if (task) {
