@@ -705,7 +705,7 @@ static int gmem_waiter_fn(void *arg)
 
 static struct task_struct *gmem_waiter_start(struct kunit *test,
 					     struct gmem_waiter *waiter,
-					     struct folio *folio)
+					     struct folio *folio, int refs)
 {
 	struct task_struct *task;
 	int i;
@@ -716,8 +716,10 @@ static struct task_struct *gmem_waiter_start(struct kunit *test,
 		KUNIT_FAIL(test, "no thread: %ld", PTR_ERR(task));
 		return NULL;
 	}
-	for (i = 0; i < 500 && !folio_test_waiters(folio); i++)
-		msleep(10);
+	/* The mark comes before it puts its reference. */
+	for (i = 0; i < 500 && (!folio_test_waiters(folio) ||
+				folio_ref_count(folio) != refs); i++)
+		msleep(20);
 	KUNIT_EXPECT_TRUE_MSG(test, folio_test_waiters(folio), "nobody waits");
 	return task;
 }
@@ -740,6 +742,7 @@ static void g18_wait_for_a_folio(struct kunit *test)
 	waiter.vm = test_vm(test);
 	waiter.gmem = test_slot(test, waiter.vm);
 	KUNIT_ASSERT_EQ(test, 0, test_get_pfn(waiter.vm, true));
+	lru_add_drain_all();
 
 	folio = filemap_lock_folio(waiter.gmem->f_mapping, 0);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(folio));
@@ -749,7 +752,7 @@ static void g18_wait_for_a_folio(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, folio_test_waiters(folio));
 	folio_clear_waiters(folio);
 
-	task = gmem_waiter_start(test, &waiter, folio);
+	task = gmem_waiter_start(test, &waiter, folio, refs);
 	if (task) {
 		KUNIT_EXPECT_EQ(test, refs, folio_ref_count(folio));
 		send_sig(SIGKILL, task, 1);
@@ -764,7 +767,7 @@ static void g18_wait_for_a_folio(struct kunit *test)
 
 	folio_lock(folio);
 	waiter.by_file = true;
-	task = gmem_waiter_start(test, &waiter, folio);
+	task = gmem_waiter_start(test, &waiter, folio, refs);
 	KUNIT_EXPECT_EQ(test, refs, folio_ref_count(folio));
 	KUNIT_EXPECT_FALSE(test, completion_done(&waiter.done));
 	folio_unlock(folio);

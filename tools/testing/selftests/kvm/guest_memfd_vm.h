@@ -176,7 +176,7 @@ static struct gm_told {
 	struct {
 		int	tid;		/* 0: there is none */
 		u64	passes;		/* when it told */
-		u64	rip, cr0, cr3;
+		u64	rip, cr3;
 		bool	told;
 	}		vcpus[GM_VCPUS];
 } *gm_told;
@@ -262,9 +262,9 @@ static inline void gm_ask(struct gm_ran *ran)
  * For a test that hangs: what its vCPUs did, and then where they are, twice. One
  * of them is astray if it spends its time in the guest, hardly any in the
  * kernel, and makes no pass even after the first signal. That KVM waits, or
- * faults again and again, is something else. No guest changes its cr0 and cr3: if
- * they, rip and rax, are the host's at VMRUN, as was seen once under QEMU's code
- * generator, the emulator has saved its state for the guest's.
+ * faults again and again, is something else. No guest changes its cr3: if that
+ * and rip are the host's after VMRUN, as was seen once under QEMU's code
+ * generator, the emulator has saved the host's state for the guest's.
  */
 static inline void gm_tell_more(pid_t pid)
 {
@@ -287,9 +287,8 @@ static inline void gm_tell_more(pid_t pid)
 
 		if (gm_told->vcpus[i].told && user > 20 && user > 4 * system &&
 		    then[i].passes == first[i].passes)
-			ksft_print_msg("vCPU %u runs, and makes no pass: rip %#lx cr0 %#lx cr3 %#lx\n",
+			ksft_print_msg("vCPU %u runs, and makes no pass: rip %#lx cr3 %#lx\n",
 				       i, gm_told->vcpus[i].rip,
-				       gm_told->vcpus[i].cr0,
 				       gm_told->vcpus[i].cr3);
 	}
 }
@@ -465,7 +464,6 @@ static inline void gm_vcpu_tell(struct gm_thread *t)
 	vcpu_sregs_get(vcpu, &sregs);
 	sm_set(&gm_told->vcpus[t->id].passes, sm_get(&r->passes));
 	gm_told->vcpus[t->id].rip = regs.rip;
-	gm_told->vcpus[t->id].cr0 = sregs.cr0;
 	gm_told->vcpus[t->id].cr3 = sregs.cr3;
 	sm_set(&gm_told->vcpus[t->id].told, true);
 	ksft_print_msg("vCPU %u: %lu passes, rip %llx rsp %llx rflags %llx\n",

@@ -319,12 +319,25 @@ static void test_wait(bool pv, bool write)
 	fd = -1;
 }
 
+/* Interrupt the vCPU 100 ms after it has missed the page. */
+static void *uffd_interrupt(void *vcpu_thread)
+{
+	struct uffd_msg msg;
+
+	TEST_ASSERT(read(fd, &msg, sizeof(msg)) == sizeof(msg),
+		    __KVM_SYSCALL_ERROR("read", -1));
+	usleep(100000);
+	pthread_kill(*(pthread_t *)vcpu_thread, SIGALRM);
+	return NULL;
+}
+
 /*
  * A vCPU is halted until memory is there, when the VMM takes away what would
  * wake it, as it does when it resets a machine.
  */
 static void test_disable(void)
 {
+	pthread_t thread, self = pthread_self();
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 	void *mem;
@@ -335,8 +348,9 @@ static void test_disable(void)
 	TEST_ASSERT(mem != MAP_FAILED, __KVM_SYSCALL_ERROR("mmap", -1));
 	vcpu = apf_vm_create(&vm, mem, false, true);
 	uffd_open(mem, 0);
-	alarm(1);
-	err = __vcpu_run(vcpu) ? errno : 0;
+	pthread_create(&thread, NULL, uffd_interrupt, &self);
+	err = run(vcpu);
+	pthread_join(thread, NULL);
 	TEST_ASSERT(err == EINTR, "KVM_RUN without the memory: %s",
 		    strerror(err));
 	uffd_copy(mem);
