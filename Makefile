@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 DEPS := @scripts/deps
 TREE := $(DEPS) && scripts/tree
 
-.PHONY: help demo check check-asi check-long check-static check-series check-arch \
+.PHONY: help demo demo-qemu check check-asi check-long check-static check-series check-arch \
 	coverage stress bench shell tree refresh series \
 	kernel kernel-debug kernel-off kernel-base qemu clean distclean
 
@@ -16,6 +16,8 @@ help:
 	@echo
 	@echo '  make demo          watch secret pages move in a booted kernel (7 min; the first'
 	@echo '                     time 20 to 30 min on a slow machine)'
+	@echo '  make demo-qemu     the same with one row more: Linux under the QEMU of make qemu'
+	@echo '                     (10 min; the first time 50)'
 	@echo '  make shell         a root shell in the patched kernel (seconds)'
 	@echo '  make check         the usual tests: N passed, N failed (from nothing'
 	@echo '                     about an hour on a slow machine of two cores; again 1 min;'
@@ -56,6 +58,12 @@ help:
 demo: kernel
 	@scripts/build l2
 	@scripts/demo
+
+demo-qemu: kernel
+	@scripts/build l2
+	@scripts/build l2-virtio
+	@scripts/build vmm
+	@scripts/demo --qemu
 
 check:
 	$(TREE)

@@ -12,9 +12,14 @@
 #         the guest's memory moves
 #     W3  networks, by QEMU and by vhost, likewise
 #     W4  all of the guest's memory moves, twice, while the guest verifies it
-#     W5  what cannot be has a message, and the guest goes on
+#     W5  what cannot be has a message, and the guest goes on; QEMU's own test
 #     W6  a dump of the guest's memory; the balloon
 #     W7  poison kills the process that has it; kill -9 in the midst of a move
+#   and by name only, without W2, W3 and W7, as two of these run then, and a disk
+#   has to have snapshots:
+#     W8  savevm and loadvm
+#     W9  what the dirty log has, and live migration to another QEMU, while the
+#         guest writes and its memory moves
 #
 # Runs in a guest (scripts/test-qemu), with a QEMU that has qemu/'s patches. TAP
 # on the standard output.
@@ -42,6 +47,7 @@ memory=/sys/devices/system/memory
 dir=/tmp/qemu
 case $backend in *direct-map=off*) hidden=1 ;; *) hidden= ;; esac
 case $backend in *movable=on*) movable=1 ;; *) movable= ;; esac
+case $backend in *huge=on*) huge=1 ;; *) huge= ;; esac
 
 note() {
 	echo "# $*"
@@ -56,13 +62,14 @@ used() {
 	fi
 }
 
-# moves: how many pages of that kind have moved.
+# fdinfo NAME: a count that the kernel keeps for the guest's file.
+fdinfo() {
+	cat /proc/$qemu/fdinfo/* 2>/dev/null | awk -v name="$1:" '$1 == name { n += $2 } END { print n + 0 }'
+}
+
+# moves: how many of the guest's pages have moved.
 moves() {
-	if [ "$hidden" ]; then
-		vmstat no_direct_map_migrate_success
-	else
-		vmstat pgmigrate_success
-	fi
+	fdinfo gmem-moved
 }
 
 # vmstat NAME: after what CPUs have counted is summed up.
@@ -92,6 +99,7 @@ start() {
 	: >"$dir/monitor"
 	# Open for both: nobody waits for a QEMU that has not come up.
 	exec 3<>"$dir/con.in" 4<>"$dir/mon.in"
+	mon=4
 	cat "$dir/con.out" >>"$dir/console" &
 	cat "$dir/mon.out" >>"$dir/monitor" &
 	tag=0
@@ -156,16 +164,17 @@ prompts() {
 
 # hmp COMMAND: QEMU's monitor; $dir/reply has what it says until it is ready.
 hmp() {
-	local before ready end=$(($(clock) + 60))
+	local before ready end=$(($(clock) + 200))
 	before=$(wc -c <"$dir/monitor")
 	ready=$(prompts)
-	echo "$1" >&4
+	echo "$1" >&$mon
 	until [ "$(prompts)" -gt "$ready" ]; do
 		[ "$(clock)" -lt $end ] && runs "$qemu" || break
 		usleep 200000
 	done
 	# Without the command's echo, as a terminal would show it.
 	tail -c +$((before + 1)) "$dir/monitor" | tr -d '\r' | grep -v '\[K' >"$dir/reply"
+	[ "$(prompts)" -gt "$ready" ]
 }
 
 # says TEXT: in the monitor's reply.
@@ -232,9 +241,9 @@ refill() {
 # shake: from now on the guest's memory moves from node to node and back.
 shake() {
 	[ "$movable" ] || return
-	: >"$dir/shaking"
+	: >/tmp/shaking
 	shaken=$(moves)
-	while [ -e "$dir/shaking" ]; do
+	while [ -e /tmp/shaking ]; do
 		for node in 1 0; do
 			empty_node $node >/dev/null
 			refill
@@ -246,7 +255,7 @@ shake() {
 # calm TEST: until now. All of it has moved, to say the least.
 calm() {
 	[ "$movable" ] || return
-	rm "$dir/shaking"
+	rm /tmp/shaking
 	wait $shaker
 	shaken=$(($(moves) - shaken))
 	[ $shaken -ge $PAGES ]
@@ -275,6 +284,11 @@ W1() {
 		[ "$now" -eq "$before_hidden" ]
 	fi
 	result $? "W1: pages of the guest's that are hidden: $((now - before_hidden))"
+	if [ "$huge" ]; then
+		now=$(fdinfo gmem-huge)
+		[ "$now" -ge $((PAGES * 95 / 100)) ]
+		result $? "W1: pages in folios of 2 MB: $now"
+	fi
 }
 
 # The hash of no bytes: what a failed read would agree on.
@@ -306,16 +320,17 @@ W2() {
 	result $? "W2: QEMU runs"
 }
 
-# net NUMBER TEXT: a file each way.
+# net NUMBER TEXT: a file each way. busybox's nc ends when either side has no more
+# to send: whoever receives has a pipe for its input that never ends.
 net() {
 	local there
 	there=$(sha256sum </tmp/net)
 	l2 20 "net=\$(net 52:54:00:00:00:0$1); ip addr add 10.0.$1.2/24 dev \$net; ip link set \$net up"
 	nc -l -p 500$1 </tmp/net >/dev/null &
-	l2 200 "nc 10.0.$1.1 500$1 </dev/null >/tmp/net; sha256sum </tmp/net" &&
+	l2 200 "nc 10.0.$1.1 500$1 <>/tmp/endless >/tmp/net; sha256sum </tmp/net" &&
 		[ "$(answer)" = "$there" ]
 	result $? "W3: $NET MB received by the guest: $2"
-	nc -l -p 501$1 >/tmp/net.back </dev/null &
+	nc -l -p 501$1 >/tmp/net.back <>/tmp/endless &
 	server=$!
 	l2 200 "nc 10.0.$1.1 501$1 </tmp/net" || kill $server
 	wait $server
@@ -330,6 +345,8 @@ W3() {
 		ip link set tap$n up
 	done
 	dd if=/dev/urandom of=/tmp/net bs=1M count=$NET 2>/dev/null
+	mkfifo /tmp/endless
+	l2 20 'mkfifo /tmp/endless'
 	shake
 	net 0 "vhost=off"
 	net 1 "vhost=on"
@@ -339,10 +356,23 @@ W3() {
 	result $? "W3: QEMU runs"
 }
 
+# begin_words TEST: the guest verifies and renews 64 MB from now on.
+begin_words() {
+	l2 60 'rm -f /tmp/stop; l2_words 64 /tmp/stop >/tmp/words 2>&1 & while ! grep -q filled /tmp/words; do usleep 100000; done'
+	result $? "$1: the guest verifies 64 MB"
+}
+
+# end_words TEST: until now.
+end_words() {
+	l2 60 'touch /tmp/stop; while pidof l2_words >/dev/null; do usleep 100000; done; tail -n 1 /tmp/words'
+	note "$(answer)"
+	grep -q '^rounds=[1-9][0-9]* wrong=0$' "$dir/answer"
+	result $? "$1: no word in the guest was wrong"
+}
+
 W4() {
 	local from moved stayed node
-	l2 60 'l2_words 64 /tmp/stop >/tmp/words 2>&1 & while ! grep -q filled /tmp/words; do usleep 100000; done'
-	result $? "W4: the guest verifies 64 MB"
+	begin_words W4
 	for node in 1 0; do
 		# Compaction goes on all the while.
 		while :; do echo 1 >/proc/sys/vm/compact_memory; sleep 1; done &
@@ -357,23 +387,23 @@ W4() {
 		result $? "W4: node $node's blocks go offline: $((moved - from)) pages moved, $stayed blocks stayed"
 		refill
 	done
-	l2 60 'touch /tmp/stop; while pidof l2_words >/dev/null; do usleep 100000; done; tail -n 1 /tmp/words; rm /tmp/stop'
-	note "$(answer)"
-	grep -q '^rounds=[1-9][0-9]* wrong=0$' "$dir/answer"
-	result $? "W4: no word in the guest was wrong"
+	end_words W4
+	[ -z "$huge" ] || note "pages in folios of 2 MB: $(fdinfo gmem-huge)"
 }
 
 W5() {
 	local left=60
-	hmp 'migrate "exec:cat >/dev/null"'
-	says 'guest_memfd, which cannot be migrated'
-	result $? "W5: migrate: it is a guest_memfd"
-	hmp 'savevm one'
-	says 'guest_memfd, which cannot be migrated'
-	result $? "W5: savevm: it is a guest_memfd"
-	hmp 'calc_dirty_rate -b 1'
-	says 'does not log which pages of a guest_memfd'
-	result $? "W5: calc_dirty_rate by the dirty bitmap: refused"
+	hmp 'migrate_set_capability background-snapshot on'
+	says 'Background-snapshot is not compatible'
+	result $? "W5: background-snapshot: refused"
+	hmp 'object_add memory-backend-guest-memfd,id=m1,size=3M,huge=on'
+	says 'has to be a multiple of 2 MiB'
+	result $? "W5: huge=on and 3 MB: refused"
+	QTEST_QEMU_BINARY=$(command -v qemu-system-x86_64) hostmem-guest-memfd-test >/tmp/qtest 2>&1
+	status=$?
+	sed 's/^/# /' /tmp/qtest
+	[ $status = 0 ] && grep -q '^ok .*with-kvm' /tmp/qtest && ! grep -qi skip /tmp/qtest
+	result $? "W5: QEMU's own test of the backend: status $status"
 	qemu-system-x86_64 -L /files -nodefaults -display none -accel kvm -cpu host \
 		-m 64M -machine q35,memory-backend=m0,smm=on \
 		-object "memory-backend-guest-memfd,id=m0,size=64M,$backend" \
@@ -485,6 +515,111 @@ W7() {
 	result $? "W7: files without a direct map: $now, $before_files before QEMU ran"
 }
 
+W8() {
+	local hash
+	l2 60 'dd if=/dev/urandom of=/tmp/state bs=1M count=16 2>/dev/null; sha256sum </tmp/state'
+	hash=$(answer)
+	shake
+	hmp 'savevm one' && ! grep -qi error "$dir/reply" && hmp 'info snapshots' && says ' one '
+	result $? "W8: savevm"
+	l2 60 'dd if=/dev/urandom of=/tmp/state bs=1M count=16 conv=notrunc 2>/dev/null; sha256sum </tmp/state' &&
+		[ "$(answer)" != "$hash" ]
+	result $? "W8: the guest goes on, and writes"
+	hmp 'loadvm one' && ! grep -qi error "$dir/reply"
+	result $? "W8: loadvm"
+	calm W8
+	l2 60 'sha256sum </tmp/state; rm /tmp/state' && [ "$hash" ] && [ "$(answer)" = "$hash" ]
+	result $? "W8: the guest has what it had"
+	[ -z "$huge" ] || note "pages in folios of 2 MB: $(fdinfo gmem-huge)"
+}
+
+# dirty_rate: megabytes a second, by the dirty log.
+dirty_rate() {
+	local left=100
+	hmp 'calc_dirty_rate -b 5'
+	while [ $left -gt 0 ]; do
+		sleep 1
+		hmp 'info dirty_rate'
+		! grep -q '^Status: measured' "$dir/reply" || break
+		left=$((left - 1))
+	done
+	sed -n 's/^Dirty rate: \([0-9]*\).*/\1/p' "$dir/reply"
+}
+
+# source_hmp COMMAND: the monitor of the QEMU that the guest is migrated from.
+source_hmp() {
+	local dir=/tmp/qemu qemu=$source mon=5
+	hmp "$1"
+	cp "$dir/reply" /tmp/source.reply
+}
+
+W9() {
+	local idle busy left=300 source now there here
+	shake
+	idle=$(dirty_rate)
+	calm "W9 (idle)"
+	begin_words W9
+	busy=$(dirty_rate)
+	# A page that moved was not written.
+	[ "${idle:-99}" -le 2 ] && [ "${busy:-0}" -ge 10 ]
+	result $? "W9: dirty per second: ${idle:-?} MB while memory moves, ${busy:-?} MB while the guest writes"
+
+	shake
+	source=$qemu
+	exec 5>&4
+	dir=/tmp/qemu.to
+	start $drives -incoming defer
+	wait_for 100 "$dir/monitor" '(qemu)' && hmp 'migrate_set_capability postcopy-ram on' &&
+		says 'TMPFS or HUGETLBFS only'
+	result $? "W9: postcopy: refused by the destination"
+	hmp 'migrate_incoming unix:/tmp/migration'
+	# All of it goes at least once while the guest writes; then what the guest
+	# writes to, 64 MB, fits into the time that it may stand still.
+	source_hmp 'migrate_set_parameter downtime-limit 3000'
+	source_hmp 'migrate_set_parameter max-bandwidth 32M'
+	there=$(qemu=$source && moves)
+	here=$(moves)
+	source_hmp 'migrate -d unix:/tmp/migration'
+	while [ $left -gt 0 ]; do
+		# A machine that is too slow for that has to let the guest stand still.
+		[ $left -ne 200 ] || source_hmp 'migrate_set_parameter downtime-limit 100000'
+		source_hmp 'info migrate'
+		! grep -q 'tatus: *\(completed\|failed\|cancelled\)' /tmp/source.reply || break
+		sleep 1
+		left=$((left - 1))
+	done
+	grep -q 'tatus: *completed' /tmp/source.reply
+	result $? "W9: the guest is migrated to another QEMU"
+	there=$(($(qemu=$source && moves) - there))
+	here=$(($(moves) - here))
+	[ $there -gt 0 ] && [ $here -gt 0 ]
+	result $? "W9: pages that moved meanwhile: $there of the source's, $here of the destination's"
+	grep -i -e 'total time' -e downtime -e precopy -e normal -e 'sync count' /tmp/source.reply | sed 's/^/# /'
+	now=$(sed -n 's/^precopy ram: *\([0-9]*\).*/\1/p' /tmp/source.reply)
+	[ "${now:-0}" -ge 40000 ]
+	result $? "W9: ${now:-0} KB were sent while the guest ran"
+	end_words W9
+	source_hmp 'quit'
+	kill -9 "$source" 2>/dev/null
+	wait "$source" 2>/dev/null
+	exec 5>&-
+	shaken=0
+	calm "W9 (in all)"
+	if [ "$hidden" ]; then
+		left=60
+		while [ $left -gt 0 ]; do
+			now=$(vmstat nr_no_direct_map)
+			[ "$now" -gt $((before_hidden + PAGES + 512)) ] || break
+			sleep 1
+			left=$((left - 1))
+		done
+		[ $left -gt 0 ]
+		result $? "W9: pages out of the direct map: $now, $before_hidden before QEMU ran"
+	fi
+	alive && l2 20 true
+	result $? "W9: the guest runs"
+}
+
 echo "TAP version 13"
 # Memory that does not move is not for ZONE_MOVABLE, and needs the rest.
 [ -z "$movable" ] || make_movable
@@ -510,6 +645,13 @@ case " $* " in
 		-device virtio-net-SUFFIX,netdev=n0,mac=52:54:00:00:00:00
 		-netdev tap,id=n1,ifname=tap1,script=no,downscript=no,vhost=on
 		-device virtio-net-SUFFIX,netdev=n1,mac=52:54:00:00:00:01"
+	;;
+esac
+case " $* " in
+*" W8 "*)
+	qemu-img create -q -f qcow2 /tmp/d3.qcow2 64M
+	drives="$drives -drive if=none,id=d3,format=qcow2,file=/tmp/d3.qcow2
+		-device virtio-blk-SUFFIX,drive=d3,serial=d3"
 	;;
 esac
 # shellcheck disable=SC2086 # words
