@@ -7,6 +7,10 @@
  * free memory that is in blocks of 2 MB or more is compared. With
  * --drop-shmem what is dropped is shmem, which is quicker; but only where secret
  * pages are movable do both come from the same blocks.
+ *
+ * With --gmem-huge or --gmem-hidden-huge the two files are shmem's, and instead of
+ * that a file of --huge-mb megabytes of this kind is allocated: how much of it is in
+ * folios of 2 MB, which compaction has to win back first?
  */
 #include <stdio.h>
 
@@ -50,20 +54,24 @@ static unsigned long long share_in_huge_blocks(int node)
 
 int main(int argc, char **argv)
 {
-	struct options opts = { .pages = 600 << 8, .node = 0, .rounds = 1 };
-	struct area kept, dropped;
+	struct options opts = {
+		.pages = 600 << 8, .huge_pages = 512 << 8, .node = 0, .rounds = 1,
+	};
+	enum kind fill;
+	struct area kept, dropped, huge;
 	struct vmstat before;
 	uint64_t start;
 	size_t page, pass;
 
 	parse_options(argc, argv, &opts);
 	bind_to_node(opts.node);
+	fill = kind_is_huge(opts.kind) ? KIND_SHMEM : opts.kind;
 	/* Both runs of a pair start from the same ground. */
 	try_write("/proc/sys/vm/compact_memory", "1");
 
 	start = now_ns();
-	area_open(&kept, opts.kind, opts.pages);
-	area_open(&dropped, opts.drop_shmem ? KIND_SHMEM : opts.kind,
+	area_open(&kept, fill, opts.pages);
+	area_open(&dropped, opts.drop_shmem ? KIND_SHMEM : fill,
 		  opts.pages);
 	for (page = 0; page < opts.pages; page++) {
 		if (kept_is_first(page))
@@ -76,6 +84,17 @@ int main(int argc, char **argv)
 	printf("kind=%s\n", kind_name(opts.kind));
 	print_value("fill_ns", now_ns() - start);
 	print_value("share_before", share_in_huge_blocks(opts.node));
+
+	if (kind_is_huge(opts.kind)) {
+		area_open(&huge, opts.kind, opts.huge_pages);
+		start = now_ns();
+		area_fallocate(&huge);
+		print_value("ns", now_ns() - start);
+		print_value("huge_pages", huge_pages(&huge));
+		area_close(&huge);
+		print_value("wrong", area_wrong_words(&kept));
+		return 0;
+	}
 
 	vmstat_read(&before);
 	start = now_ns();

@@ -13,35 +13,11 @@
 
 static uint64_t *source;
 
-static void load_fallocate(struct area *area)
-{
-	if (fallocate(area->fd, FALLOC_FL_KEEP_SIZE, 0,
-		      area->pages * PAGE_SIZE))
-		die(EXIT_ENVIRONMENT, "fallocate");
-}
-
-/* The pages in folios of 2 MB; 0 where the kernel does not tell. */
-static size_t huge_pages(const struct area *area)
-{
-	char line[128];
-	size_t pages = 0;
-	FILE *info;
-
-	snprintf(line, sizeof(line), "/proc/self/fdinfo/%d", area->fd);
-	info = fopen(line, "re");
-	while (info && fgets(line, sizeof(line), info) &&
-	       sscanf(line, "gmem-huge: %zu", &pages) != 1)
-		;
-	if (info)
-		fclose(info);
-	return pages;
-}
-
 static void load_populate(struct area *area)
 {
 	size_t page;
 
-	load_fallocate(area);
+	area_fallocate(area);
 	for (page = 0; page < area->pages; page++)
 		*(volatile char *)page_of(area, page);
 }
@@ -98,7 +74,7 @@ static void measure(const struct options *opts, const char *name,
 			vmstat_free(&before);
 			printf("%s", prefix);
 			print_value("huge_pages", huge_pages(&area));
-			wrong = wrong_words(&area, load == load_fallocate ||
+			wrong = wrong_words(&area, load == area_fallocate ||
 					    load == load_populate);
 		}
 		area_close(&area);
@@ -126,7 +102,7 @@ int main(int argc, char **argv)
 
 	printf("kind=%s\n", kind_name(opts.kind));
 	print_value("pages", opts.pages);
-	measure(&opts, "fallocate", load_fallocate);
+	measure(&opts, "fallocate", area_fallocate);
 	measure(&opts, "populate", load_populate);
 	measure(&opts, "memcpy", load_memcpy);
 	if (kind_is_hidden(opts.kind))

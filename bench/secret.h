@@ -121,6 +121,7 @@ struct options {
 	size_t rounds;
 	bool drop_shmem;	/* what frag drops again is shmem */
 	bool release;		/* profile the release, not the touch */
+	size_t huge_pages;	/* what frag allocates in folios of 2 MB */
 	bool by_file;		/* move by KVM_GMEM_MOVE, not move_pages(2) */
 	unsigned int seconds;	/* patience per step that may never end */
 };
@@ -164,7 +165,7 @@ static inline void usage(int status)
 		"       --gmem-hidden-huge |\n"
 		"          --gmem-stock] [--pages N | --mb N] [--node N]\n"
 		"          [--to N] [--batch N] [--rounds N] [--seconds N]\n"
-		"          [--drop-shmem] [--release] [--by-file]\n",
+		"          [--drop-shmem] [--release] [--by-file] [--huge-mb N]\n",
 		program_invocation_short_name);
 	exit(status);
 }
@@ -189,6 +190,7 @@ static inline void parse_options(int argc, char **argv, struct options *opts)
 		{ "drop-shmem",	no_argument,		NULL, 'd' },
 		{ "release",	no_argument,		NULL, 'R' },
 		{ "by-file",	no_argument,		NULL, 'F' },
+		{ "huge-mb",	required_argument,	NULL, 'M' },
 		{ "help",	no_argument,		NULL, 'h' },
 		{ }
 	};
@@ -246,6 +248,9 @@ static inline void parse_options(int argc, char **argv, struct options *opts)
 			break;
 		case 'F':
 			opts->by_file = true;
+			break;
+		case 'M':
+			opts->huge_pages = parse_number(optarg) << 8;
 			break;
 		case 'h':
 			usage(0);
@@ -372,6 +377,30 @@ static inline void area_close(struct area *area)
 	if (area->vm >= 0)
 		close(area->vm);
 	area->mem = NULL;
+}
+
+static inline void area_fallocate(struct area *area)
+{
+	if (fallocate(area->fd, FALLOC_FL_KEEP_SIZE, 0,
+		      area->pages * PAGE_SIZE))
+		die(EXIT_ENVIRONMENT, "fallocate");
+}
+
+/* The pages in folios of 2 MB; 0 where the kernel does not tell. */
+static inline size_t huge_pages(const struct area *area)
+{
+	char line[128];
+	size_t pages = 0;
+	FILE *info;
+
+	snprintf(line, sizeof(line), "/proc/self/fdinfo/%d", area->fd);
+	info = fopen(line, "re");
+	while (info && fgets(line, sizeof(line), info) &&
+	       sscanf(line, "gmem-huge: %zu", &pages) != 1)
+		;
+	if (info)
+		fclose(info);
+	return pages;
 }
 
 /* Odd factor: no two words of a run are equal. */

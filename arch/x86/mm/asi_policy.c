@@ -54,7 +54,7 @@ static int __init asi_flush_setup(char *str)
 }
 early_param("asi_flush", asi_flush_setup);
 
-static unsigned int __init asi_flushes_there_are(void)
+static unsigned int __init asi_available_flushes(void)
 {
 	unsigned int kinds = BIT(ASI_FLUSH_RSB);
 
@@ -92,19 +92,19 @@ static unsigned int __init asi_flushes_needed(void)
 /* After the CPU's bugs are known, and what is done about them. */
 static int __init asi_init_policy(void)
 {
-	unsigned int kinds = asi_flush_wanted, there_are, data, kind;
+	unsigned int kinds = asi_flush_wanted, available, data, kind;
 	char names[128];
 	int len = 0;
 
 	if (!asi_enabled())
 		return 0;
-	there_are = asi_flushes_there_are();
+	available = asi_available_flushes();
 	if (asi_flush_wanted < 0)
-		kinds = asi_flushes_needed() & there_are;
+		kinds = asi_flushes_needed() & available;
 
 	/* To test the policy: a kind that the CPU lacks is counted, not done. */
 	if (!IS_ENABLED(CONFIG_DEBUG_ASI))
-		kinds &= there_are;
+		kinds &= available;
 	data = kinds & BIT(ASI_FLUSH_VERW);
 	asi_policy.exit = kinds & (BIT(ASI_FLUSH_IBPB) | BIT(ASI_FLUSH_RSB));
 	/* Where each return to user mode, or each VM entry, does it anyway. */
@@ -121,7 +121,7 @@ static int __init asi_init_policy(void)
 		if (kinds & BIT(kind))
 			len += scnprintf(names + len, sizeof(names) - len,
 					 " %s%s", asi_flush_names[kind],
-					 there_are & BIT(kind) ? "" :
+					 available & BIT(kind) ? "" :
 								 " (counted only)");
 	}
 	pr_info("on; flushes:%s\n", len ? names : " none");
