@@ -29,7 +29,7 @@ help:
 	@echo '  make tree          build/linux: the kernel, one commit per patch (1 min, then 1 s;'
 	@echo '                     BASE=1 makes build/base too, the pristine kernel)'
 	@echo '  make refresh       bring edits and commits made in build/linux into patches/ (3 s)'
-	@echo '  make series        build/series: the patches as mails with a cover letter (3 s)'
+	@echo '  make series        build/series: the patches as mails with cover letters (10 s)'
 	@echo '  make kernel        build/lean: no debugging (cold 9 min)'
 	@echo '  make kernel-debug  build/debug: KASAN, lockdep and more (cold 12 min)'
 	@echo '  make kernel-off    build/off: CONFIG_EPHMAP=n (cold 5 min)'

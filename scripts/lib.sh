@@ -115,6 +115,39 @@ new_files() {
 	[ $# -eq 0 ] || sed -sn '/^---$/,$d; s/^New-file: *//p' -- "$@"
 }
 
+# series_parts REPO RANGE: the parts that patches/parts makes of these commits:
+# lines "NN NAME FIRST LAST", the numbers of patches.
+series_parts() {
+	[ -f "$ROOT/patches/parts" ] || die 1 "patches/parts is missing"
+	git -C "$1" log --reverse --format=%s "$2" | awk '
+		function stop(why) {
+			print "patches/parts: " why >"/dev/stderr"
+			stopped = 1
+			exit 1
+		}
+		NR == FNR {
+			if (/^#/ || !NF)
+				next
+			name[++parts] = $1
+			sub(/^[^ \t]+[ \t]+/, "")
+			subject[parts] = $0
+			next
+		}
+		at < parts && $0 == subject[at + 1] { first[++at] = FNR }
+		!at { stop("\"" $0 "\" is in no part") }
+		{ last = FNR }
+		END {
+			if (stopped)
+				exit 1
+			if (at < parts)
+				stop("part " name[at + 1] ": no patch after part " (at ? name[at] : "0") \
+					" has the subject \"" subject[at + 1] "\"")
+			for (i = 1; i <= parts; i++)
+				printf "%02d %s %d %d\n", i, name[i], first[i],
+					i < parts ? first[i + 1] - 1 : last
+		}' "$ROOT/patches/parts" - || exit 1
+}
+
 # record_series NAME...: results/NAME.csv is of the series as it is now.
 record_series() {
 	local name count
