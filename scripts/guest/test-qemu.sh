@@ -589,7 +589,13 @@ W9() {
 		left=$((left - 1))
 	done
 	grep -q 'tatus: *completed' /tmp/source.reply
-	result $? "W9: the guest is migrated to another QEMU"
+	status=$?
+	result $status "W9: the guest is migrated to another QEMU"
+	[ $status = 0 ] || {
+		runs "$source" || note "the source has ended"
+		(dir=/tmp/qemu && trouble)
+		sed 's/^/# source: /' /tmp/source.reply
+	}
 	there=$(($(qemu=$source && moves) - there))
 	here=$(($(moves) - here))
 	[ $there -gt 0 ] && [ $here -gt 0 ]
