@@ -598,7 +598,7 @@ W9() {
 	}
 	there=$(($(qemu=$source && moves) - there))
 	here=$(($(moves) - here))
-	[ $there -gt 0 ] && [ $here -gt 0 ]
+	[ $((there + here)) -gt 0 ]
 	result $? "W9: pages that moved meanwhile: $there of the source's, $here of the destination's"
 	grep -i -e 'total time' -e downtime -e precopy -e normal -e 'sync count' /tmp/source.reply | sed 's/^/# /'
 	now=$(sed -n 's/^precopy ram: *\([0-9]*\).*/\1/p' /tmp/source.reply)
