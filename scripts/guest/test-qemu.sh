@@ -78,6 +78,19 @@ vmstat() {
 	awk -v name="$1" '$1 == name { print $2 }' /proc/vmstat
 }
 
+# hides_at_most PAGES TEST: a minute after QEMU has ended, to say the most.
+hides_at_most() {
+	local left=60 now
+	while [ $left -gt 0 ]; do
+		now=$(vmstat nr_no_direct_map)
+		[ "$now" -gt "$1" ] || break
+		sleep 1
+		left=$((left - 1))
+	done
+	[ $left -gt 0 ]
+	result $? "$2: pages out of the direct map: $now, $before_hidden before QEMU ran"
+}
+
 # --- the guest --------------------------------------------------------------
 
 # As scripts/vm has it for this guest: interrupts of timers are late.
@@ -501,15 +514,7 @@ W7() {
 	result $? "W7: killed in the midst of a move: after $((now - from)) pages"
 	wait $emptying
 	refill
-	left=60
-	while [ $left -gt 0 ]; do
-		now=$(vmstat nr_no_direct_map)
-		[ "$now" -gt "$before_hidden" ] || break
-		sleep 1
-		left=$((left - 1))
-	done
-	[ $left -gt 0 ]
-	result $? "W7: pages out of the direct map: $now, $before_hidden before QEMU ran"
+	hides_at_most "$before_hidden" W7
 	now=$(vmstat nr_no_direct_map_files)
 	[ "$now" = "$before_files" ]
 	result $? "W7: files without a direct map: $now, $before_files before QEMU ran"
@@ -611,17 +616,7 @@ W9() {
 	exec 5>&-
 	shaken=0
 	calm "W9 (in all)"
-	if [ "$hidden" ]; then
-		left=60
-		while [ $left -gt 0 ]; do
-			now=$(vmstat nr_no_direct_map)
-			[ "$now" -gt $((before_hidden + PAGES + 512)) ] || break
-			sleep 1
-			left=$((left - 1))
-		done
-		[ $left -gt 0 ]
-		result $? "W9: pages out of the direct map: $now, $before_hidden before QEMU ran"
-	fi
+	[ -z "$hidden" ] || hides_at_most $((before_hidden + PAGES + 512)) W9
 	alive && l2 20 true
 	result $? "W9: the guest runs"
 }
