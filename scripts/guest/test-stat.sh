@@ -136,6 +136,9 @@ wait "$pids" 2>/dev/null
 hold() {
 	stage=$1
 	shift
+	# The one in the background truncates it when it gets to run: await must
+	# not find the stages of the last one.
+	: >/tmp/hold
 	secretmem_hold -n 3 -w 2000 -c 0 "$@" >/tmp/hold &
 	pid=$!
 	await /tmp/hold "outside: $stage" && kill -STOP $pid
