@@ -7,7 +7,7 @@ TREE := $(DEPS) && scripts/tree
 
 .PHONY: help demo demo-qemu check check-asi check-long check-static check-series check-arch \
 	coverage stress bench shell tree refresh series \
-	kernel kernel-debug kernel-off kernel-base qemu clean distclean
+	kernel kernel-debug kernel-off kernel-base qemu deb rpm clean distclean
 
 help:
 	@echo 'Secret memory that moves. The first build takes about 15 minutes on 2 cores;'
@@ -23,7 +23,8 @@ help:
 	@echo '                     about an hour on a slow machine of two cores; again 1 min;'
 	@echo '                     FORCE=1 also runs those with nothing changed)'
 	@echo '  make bench         measure what it costs, into results/ (30 min; HOST=1: on'
-	@echo '                     this machine, which runs the patched kernel, 5 min)'
+	@echo '                     this machine, which runs the patched kernel, 5 min; and'
+	@echo '                     QUICK=1: fewer rounds)'
 	@echo
 	@echo ' working on the kernel'
 	@echo '  make tree          build/linux: the kernel, one commit per patch (1 min, then 1 s;'
@@ -36,6 +37,9 @@ help:
 	@echo '  make kernel-base   build/base-lean: without the patches (cold 9 min)'
 	@echo '  make qemu          build/qemu-ephmap: QEMU that runs guests from hidden memory, from'
 	@echo '                     Debian'\''s source and qemu/ (15 min, 41 MB to download)'
+	@echo '  make deb           packages of the kernel in build/packages (25 min; CONFIG=FILE: of'
+	@echo '                     a configuration of yours, /boot/config-* for one: longer)'
+	@echo '  make rpm           the same for those who use RPM'
 	@echo
 	@echo ' single checks'
 	@echo '  make check-static  W=1, sparse, kernel-doc, shellcheck and such (5 min)'
@@ -99,7 +103,7 @@ coverage:
 
 ifdef HOST
 bench:
-	@scripts/bench-host
+	@scripts/bench-host $(if $(QUICK),--quick)
 else
 bench: kernel
 	@scripts/bench
@@ -138,6 +142,11 @@ kernel-base:
 qemu:
 	@scripts/deps qemu
 	@scripts/build-qemu
+
+deb rpm:
+	@scripts/deps package
+	@scripts/tree
+	@scripts/package $@
 
 clean:
 	@scripts/tree --clean

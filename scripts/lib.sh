@@ -88,6 +88,13 @@ copy_libraries() {
 		done
 }
 
+# debian_mirror: the mirror of the main Debian archive that this system uses.
+debian_mirror() {
+	apt-get indextargets --format "\$(REPO_URI)" 'Created-By: Packages' \
+		'Origin: Debian' 2>/dev/null |
+		grep -v -e security -e '^file:' -e '^cdrom:' | sort -u | head -n 1 || :
+}
+
 # kunit_suites: the KUnit suites that this series brings, one a line.
 kunit_suites() {
 	sed -n 's/^suite *| *\([a-z_]*\) .*/\1/p' "$ROOT/scripts/tests.expect"
