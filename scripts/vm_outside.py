@@ -21,7 +21,7 @@ MASK = (1 << 64) - 1
 PTE_PFN = 0x000FFFFFFFFFF000
 
 
-# What secretmem_test.h fills pages with.
+# What secretmem_test.c fills pages with.
 
 def tag_of(seed):
     return ((seed * 0x9E3779B97F4A7C15 & MASK) >> 40) | 0x800001

@@ -11,11 +11,20 @@
  * The seeds are SEED for anonymous memory, and so on in the order above. At each
  * stage it goes on for SECONDS, or until the next clock tick after these.
  */
-#include "secretmem_test.h"
-
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 #include <sys/ipc.h>
+#include <sys/mman.h>
 #include <sys/msg.h>
+#include <sys/prctl.h>
 #include <sys/sendfile.h>
+#include <sys/syscall.h>
+
+#include "secretmem_test.h"
 
 #define HUGE		(2UL << 20)
 /* What fits in the page that the kernel takes for a message. */

@@ -11,16 +11,32 @@
  * is. Without MOVABLE the same tests assert that it stays, and that nothing is
  * lost.
  */
-#include "guest_memfd_vm.h"
-
 #include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <linux/stddef.h>
+#include <linux/io_uring.h>
 #include <linux/membarrier.h>
 #include <linux/userfaultfd.h>
-#include <sys/sysinfo.h>
 #include <asm/pvclock-abi.h>
 
+#include "guest_memfd_vm.h"
 #include "apic.h"
 #include "svm_util.h"
 #include "vmx.h"

@@ -6,15 +6,30 @@
  * of the secret. Each way in is tried on an ordinary page first and has to
  * work there: a test that cannot fail shows nothing.
  */
-#include "secretmem_test.h"
-
-#include <linux/bpf.h>
-#include <linux/loop.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 #include <sys/ioctl.h>
 #include <sys/klog.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <linux/bpf.h>
+#include <linux/io_uring.h>
+#include <linux/loop.h>
+
+#include "secretmem_test.h"
 
 static struct secret secret;
 static bool stop;

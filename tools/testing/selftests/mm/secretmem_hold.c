@@ -8,6 +8,15 @@
  *
  * Not a test by itself: the verdict is the observer's.
  */
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
 #include "secretmem_test.h"
 
 static unsigned int pause_ms = 3000;
@@ -94,6 +103,25 @@ static int unplug(struct secret *s)
 	return 0;
 }
 
+/*
+ * Leave a process behind that keeps a VM: the first VM switches static keys on,
+ * among them one in the scheduler, and the last one switches them off. No code
+ * is patched in between.
+ */
+static int keep_vm(void)
+{
+	int vm = sm_vm_create();
+
+	if (vm < 0) {
+		fprintf(stderr, "no VM: %s\n", strerror(-vm));
+		return KSFT_FAIL;
+	}
+	if (daemon(0, 0))
+		return KSFT_FAIL;
+	for (;;)
+		pause();
+}
+
 static void help(const char *prog)
 {
 	printf("usage: %s [-s seed] [-p pages] [-n moves] [-w ms] [-c seconds] [-g] [-u]\n"
@@ -143,7 +171,7 @@ int main(int argc, char **argv)
 			unplugging = true;
 			break;
 		case 'k':
-			return sm_keep_vm();
+			return keep_vm();
 		default:
 			help(argv[0]);
 			return c == 'h' ? 0 : 2;

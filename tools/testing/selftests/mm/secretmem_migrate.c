@@ -11,12 +11,30 @@
  * Who must not read such pages is in secretmem_access.c, races are in
  * secretmem_stress.c.
  */
-#include "secretmem_test.h"
-
-#include <linux/suspend_ioctls.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <linux/suspend_ioctls.h>
+
+#include "secretmem_test.h"
 
 #define CGROUP		"/sys/fs/cgroup/"
 

@@ -14,10 +14,29 @@
  * The first difference ends the test. It prints the seed and the last
  * operations; -s SEED repeats the round.
  */
-#include "secretmem_test.h"
-
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
 #include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <linux/kvm.h>
+
+#include "secretmem_test.h"
 
 #define MAX_FILES	6
 #define MAX_PAGES	48

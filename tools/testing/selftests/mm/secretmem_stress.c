@@ -10,10 +10,26 @@
  * Where there is KVM, some of these files are a VM's memory, punched and written
  * again as well, and a vCPU rewrites one that nobody else does.
  */
-#include "secretmem_test.h"
-
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/sysinfo.h>
+#include <sys/wait.h>
+#include <linux/kvm.h>
+
+#include "secretmem_test.h"
 
 #define MAX_WRITERS	64
 #define NR_CHURN	2

@@ -14,8 +14,16 @@
 #define _GNU_SOURCE
 #endif
 #include <getopt.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
 #include <sys/syscall.h>
 
+#include "kselftest.h"
 #include "guest_memfd_boot_vmm.h"
 
 /* <linux/mempolicy.h> and <numaif.h> need not be installed. */
@@ -267,25 +275,6 @@ static void help(const char *prog)
 	       prog, vm.kernel, vm.size / MB, wanted_moves, vm.seconds);
 }
 
-static uint64_t parse_flags(char *list)
-{
-	uint64_t flags = 0;
-	char *name;
-	size_t i;
-
-	while ((name = strsep(&list, ","))) {
-		for (i = 0; i < ARRAY_SIZE(flag_names); i++)
-			if (!strcmp(name, flag_names[i].name))
-				break;
-		if (i == ARRAY_SIZE(flag_names)) {
-			fprintf(stderr, "unknown flag: %s\n", name);
-			exit(2);
-		}
-		flags |= flag_names[i].flag;
-	}
-	return flags;
-}
-
 static void parse_options(int argc, char **argv)
 {
 	static const struct option known[] = {
@@ -337,42 +326,8 @@ static void parse_options(int argc, char **argv)
 
 /* ---------------------------------------------------------------------- main */
 
-/* Returns /dev/kvm; a VM on it is made as well. */
-static int open_kvm(void)
+static void nothing(int sig)
 {
-	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), have;
-
-	if (kvm < 0)
-		ksft_exit_skip("/dev/kvm: %s\n", strerror(errno));
-	vm.fd = vm_do(kvm, KVM_CREATE_VM, NULL);
-	have = ioctl(vm.fd, KVM_CHECK_EXTENSION, KVM_CAP_GUEST_MEMFD_FLAGS);
-	for (size_t i = 0; i < ARRAY_SIZE(flag_names); i++)
-		if (vm.flags & ~(uint64_t)(have < 0 ? 0 : have) &
-		    flag_names[i].flag)
-			ksft_exit_skip("no guest_memfd with the flag %s\n",
-				       flag_names[i].name);
-	return kvm;
-}
-
-static void make_machine(int kvm)
-{
-	struct kvm_pit_config pit = { };
-	uint64_t identity_map = 0xfffbc000;
-	int size;
-
-	ioctl(vm.fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
-	ioctl(vm.fd, KVM_SET_TSS_ADDR, 0xfffbd000UL);
-	vm_do(vm.fd, KVM_CREATE_IRQCHIP, NULL);
-	vm_do(vm.fd, KVM_CREATE_PIT2, &pit);
-	make_memory();
-	vm.vcpu = vm_do(vm.fd, KVM_CREATE_VCPU, NULL);
-	size = vm_do(kvm, KVM_GET_VCPU_MMAP_SIZE, NULL);
-	vm.run = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, vm.vcpu,
-		      0);
-	if (vm.run == MAP_FAILED)
-		ksft_exit_fail_perror("mmap of the vCPU");
-	set_cpuid(kvm);
-	set_registers(load_kernel());
 }
 
 static void run_machine(void)
