@@ -204,6 +204,9 @@ trouble() {
 		tail -n 5 "$dir/output"
 	} | sed 's/^/# qemu: /'
 	tail -n 5 "$dir/console" | sed 's/^/# console: /'
+	# A node is offline now and then: two QEMUs can be more than the other holds.
+	dmesg | grep -i -e 'out of memory' -e 'oom-kill' | tail -n 3 | sed 's/^/# host: /'
+	awk '/^MemFree|^MemAvailable/ { printf "# host: %s %s kB\n", $1, $2 }' /proc/meminfo
 }
 
 # stop: kill QEMU, and see it gone.
