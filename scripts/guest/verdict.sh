@@ -11,15 +11,6 @@
 # of consoles takes the console lock.
 wait_for_printk() { cat /sys/class/tty/console/active >/dev/null; }
 
-# read_only: every file system, whoever writes to it. The kernel does it later.
-read_only() {
-	echo u >/proc/sysrq-trigger
-	for _ in 0 1 2 3 4 5 6 7 8 9; do
-		grep -q '^/dev/vda / [^ ]* rw' /proc/mounts || return
-		sleep 1
-	done
-}
-
 # finish STATUS: does not return.
 finish() {
 	case $1 in
@@ -30,8 +21,6 @@ finish() {
 	sync
 	# Whoever keeps it busy may keep it: it is not sound then.
 	! grep -q ' /disk ' /proc/mounts || umount /disk
-	# The disk is the root (scripts/vm --initrd), which is busy.
-	! grep -q '^/dev/vda / ' /proc/mounts || read_only
 	# The verdict's line may not be torn by one of the kernel's, and must be
 	# out before the machine is: setting a terminal drains it.
 	echo 1 >/proc/sys/kernel/printk
