@@ -37,7 +37,7 @@ help:
 	@echo '  make kernel-base   build/base-lean: without the patches (cold 9 min)'
 	@echo '  make qemu          build/qemu-ephmap: QEMU that runs guests from hidden memory, from'
 	@echo '                     Debian'\''s source and qemu/ (15 min, 41 MB to download)'
-	@echo '  make deb           packages of the kernel in build/packages (25 min; CONFIG=FILE: of'
+	@echo '  make deb           packages of the kernel in build/packages (35 min; CONFIG=FILE: of'
 	@echo '                     a configuration of yours, /boot/config-* for one: longer)'
 	@echo '  make rpm           the same for those who use RPM'
 	@echo
