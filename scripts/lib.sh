@@ -100,6 +100,14 @@ kunit_suites() {
 	sed -n 's/^suite *| *\([a-z_]*\) .*/\1/p' "$ROOT/scripts/tests.expect"
 }
 
+# kunit_command SUITE: what a guest's shell runs; s=1 where the suite is missing. The
+# terminal still prints what was written, and what the kernel says meanwhile would be
+# in the midst of it: stty waits for the terminal.
+kunit_command() {
+	local dir=/sys/kernel/debug/kunit/$1
+	echo "echo 1 >$dir/run; cat $dir/results || s=1; stty -echo </dev/console"
+}
+
 # --- the series -----------------------------------------------------------
 
 # Where new kernel files may live in this repository. scripts/ and configs/
