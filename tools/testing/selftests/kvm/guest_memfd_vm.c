@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -606,146 +605,78 @@ static u64 gm_variant_flags(unsigned int v)
 	       (GM_H_MOVE >> v & 1 ? GM_HUGE : 0);
 }
 
-static void gm_name(const struct gm_test *t, unsigned int v, char *buf,
-		    size_t len)
-{
-	if (1 << v == GM_ONCE)
-		snprintf(buf, len, "%s", t->name);
-	else
-		snprintf(buf, len, "%s [%s]", t->name, gm_variant_names[v]);
-}
-
-/* Whether a test is to run, with a variant, and what it is called. */
-static bool gm_selected(const struct gm_test *t, unsigned int v,
-			const char *only, char *name, size_t len)
+static bool gm_has_variant(const struct gm_test *t, unsigned int v)
 {
 	if (!(t->variants >> v & 1))
 		return false;
 	/* With ephmap=off there are no such files: one test says so. */
 	if (!sm_on && ((GM_S_SECRET | GM_P_SECRET | GM_H_BOTH) >> v & 1))
 		return false;
-	if (gm_stock && !((GM_S_NONE | GM_P_NONE) >> v & 1))
-		return false;
-	gm_name(t, v, name, len);
-	return !only || strstr(name, only);
+	return !gm_stock || ((GM_S_NONE | GM_P_NONE) >> v & 1);
 }
 
-static void gm_help(const char *prog)
+/* Each test with each of its variants. */
+static struct sm_test *gm_cases(const struct gm_test *tests, size_t nr_tests,
+				size_t *nr)
 {
-	printf("usage: %s [-l] [-u] [-p pages] [-t text] [-L]\n"
-	       "  -l        long: larger sizes and times\n"
-	       "  -u        only what an unpatched kernel has, too\n"
-	       "  -p pages  pages in an ordinary test (default %zu)\n"
-	       "  -t text   only the properties whose name contains the text\n"
-	       "  -L        list the properties\n", prog, sm_nr);
+	const unsigned int nr_variants = ARRAY_SIZE(gm_variant_names);
+	struct sm_test *cases, *c;
+
+	cases = calloc(nr_tests * nr_variants, sizeof(*cases));
+	TEST_ASSERT(cases, "no memory");
+	c = cases;
+	for (size_t i = 0; i < nr_tests; i++) {
+		for (unsigned int v = 0; v < nr_variants; v++) {
+			if (!gm_has_variant(&tests[i], v))
+				continue;
+			c->both = tests[i].name;
+			if (1 << v != GM_ONCE)
+				c->both = strdup_printf("%s [%s]",
+							tests[i].name,
+							gm_variant_names[v]);
+			c->fn = tests[i].fn;
+			c->seconds = tests[i].seconds;
+			c->variant = v;
+			c++;
+		}
+	}
+	*nr = c - cases;
+	return cases;
 }
 
 static int gm_run_test(const struct sm_test *t)
 {
 	int code;
 
+	gm_how.private = (GM_P_ALL >> t->variant & 1);
+	gm_how.flags = gm_variant_flags(t->variant);
 	memset(gm_told, 0, sizeof(*gm_told));
 	gm_trace_forget();
-	sm_tune();
 	code = sm_run_child(t);
 	rmdir(GM_CGROUP);
-	return code == KSFT_PASS || code == KSFT_SKIP ? code : KSFT_FAIL;
+	return code;
 }
 
 int gm_main(int argc, char **argv, const struct gm_test *tests, size_t nr_tests)
 {
-	const unsigned int nr_variants = ARRAY_SIZE(gm_variant_names);
-	struct rlimit rlim = { RLIM_INFINITY, RLIM_INFINITY };
 	struct sigaction tell = { .sa_handler = gm_signal };
-	const char *only = NULL;
-	unsigned int plan = 0;
-	bool list = false;
-	char name[256];
-	int c;
+	struct sm_test *cases;
+	size_t nr;
 
 	sm_nr = 1024;
-	while ((c = getopt(argc, argv, "lup:t:Lh")) != -1) {
-		switch (c) {
-		case 'l':
-			sm_long = true;
-			break;
-		case 'u':
-			gm_stock = true;
-			break;
-		case 'p':
-			sm_nr = strtoul(optarg, NULL, 0);
-			break;
-		case 't':
-			only = optarg;
-			break;
-		case 'L':
-			list = true;
-			break;
-		default:
-			gm_help(argv[0]);
-			return c == 'h' ? 0 : 2;
-		}
-	}
-
-	sm_on = list || sm_ephmap_on();
-	for (size_t i = 0; i < nr_tests; i++) {
-		for (unsigned int v = 0; v < nr_variants; v++) {
-			if (!gm_selected(&tests[i], v, only, name,
-					 sizeof(name)))
-				continue;
-			if (list)
-				printf("%s\n", name);
-			plan++;
-		}
-	}
-	if (list)
-		return 0;
-
-	ksft_print_header();
-	if (geteuid())
-		ksft_exit_skip("needs root\n");
-	setrlimit(RLIMIT_MEMLOCK, &rlim);
+	sm_options(argc, argv, sm_nr, &gm_stock);
+	cases = gm_cases(tests, nr_tests, &nr);
+	sm_begin(cases, nr);
 	if (access("/dev/kvm", R_OK | W_OK))
 		ksft_exit_skip("no /dev/kvm\n");
 	if (!gm_stock &&
 	    !(kvm_check_cap(KVM_CAP_GUEST_MEMFD_FLAGS) & GM_MOVABLE))
 		ksft_exit_skip("no GUEST_MEMFD_FLAG_MOVABLE\n");
-	if (sm_find_nodes() < 2)
-		ksft_exit_skip("needs two NUMA nodes with memory\n");
 
-	sm_remember();
-	sm_shared = mmap(NULL, sizeof(*sm_shared), PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	gm_told = mmap(NULL, sizeof(*gm_told), PROT_READ | PROT_WRITE,
 		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	sm_tell_more = gm_tell_more;
 	sigaction(SIGUSR1, &tell, NULL);
 	gm_trace_start();
-	ksft_print_msg("ephmap: %s, %zu pages, nodes %d and %d\n",
-		       sm_on ? "on" : "off", sm_nr, sm_from, sm_to);
-	ksft_set_plan(plan);
-	for (size_t i = 0; i < nr_tests; i++) {
-		for (unsigned int v = 0; v < nr_variants; v++) {
-			struct sm_test t = {
-				.both = name,
-				.fn = tests[i].fn,
-				.seconds = tests[i].seconds,
-			};
-			double start = sm_now();
-			int code;
-
-			if (!gm_selected(&tests[i], v, only, name,
-					 sizeof(name)))
-				continue;
-			gm_how.private = (GM_P_ALL >> v & 1);
-			gm_how.flags = gm_variant_flags(v);
-			code = gm_run_test(&t);
-			ksft_test_result_report(code, "%s%s%s (%.1f s)\n", name,
-						sm_shared->note[0] ? ": " : "",
-						sm_shared->note,
-						sm_now() - start);
-		}
-	}
-	sm_untune();
-	ksft_finished();
+	return sm_run_tests(cases, nr, gm_run_test);
 }

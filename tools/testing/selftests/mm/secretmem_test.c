@@ -1183,13 +1183,6 @@ bool sm_try_again(unsigned int *failed)
 	return true;
 }
 
-static const char *sm_test_name(const struct sm_test *t)
-{
-	if (t->both)
-		return t->both;
-	return sm_on ? t->on : t->off;
-}
-
 /*
  * Unpoison a page that held a secret, and is in no file any more. One of a secret
  * block is freed once more by that, and zeroed. One that lost its alias alone, as
@@ -1324,86 +1317,106 @@ static struct {
 	{ "/proc/sys/vm/watermark_boost_factor", "0", 0 },
 };
 
-void sm_remember(void)
+static void sm_remember(void)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(sm_tunables); i++)
 		sm_tunables[i].before = sm_read_num(sm_tunables[i].path);
 }
 
 /* For each test: khugepaged has its own mind when memory comes and goes. */
-void sm_tune(void)
+static void sm_tune(void)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(sm_tunables); i++)
 		sm_write(sm_tunables[i].path, sm_tunables[i].val);
 }
 
-void sm_untune(void)
+static void sm_untune(void)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(sm_tunables); i++)
 		sm_writef(sm_tunables[i].path, "%lld", sm_tunables[i].before);
 }
 
-static void sm_help(const char *prog)
+static const char *sm_only;	/* -t */
+static bool sm_list;		/* -L */
+
+static void sm_help(const char *prog, bool stock)
 {
-	printf("usage: %s [-l] [-p pages] [-t text] [-L]\n"
-	       "  -l        long: larger sizes and times\n"
-	       "  -p pages  secret pages in each test (default %zu)\n"
+	printf("usage: %s [-l]%s [-p pages] [-t text] [-L]\n"
+	       "  -l        long: larger sizes and times\n", prog,
+	       stock ? " [-u]" : "");
+	if (stock)
+		printf("  -u        only what an unpatched kernel has, too\n");
+	printf("  -p pages  pages in an ordinary test (default %zu)\n"
 	       "  -t text   only the properties whose name contains the text\n"
-	       "  -L        list the properties\n", prog, sm_nr);
+	       "  -L        list the properties\n", sm_nr);
 }
 
-int sm_main(int argc, char **argv, const struct sm_test *tests, size_t nr_tests)
+/*
+ * The command line of a suite, whose tests have @long_nr pages with -l. If
+ * @stock is not NULL, the suite has the option -u, which sets it.
+ */
+void sm_options(int argc, char **argv, size_t long_nr, bool *stock)
 {
-	struct rlimit rlim = { RLIM_INFINITY, RLIM_INFINITY };
-	const char *only = NULL;
-	unsigned int plan = 0;
-	bool list = false;
-	int c, fd;
+	int c;
 
-	while ((c = getopt(argc, argv, "lp:t:Lh")) != -1) {
+	while ((c = getopt(argc, argv, stock ? "lp:t:Lhu" : "lp:t:Lh")) != -1) {
 		switch (c) {
 		case 'l':
 			sm_long = true;
-			sm_nr = 2048;
+			sm_nr = long_nr;
+			break;
+		case 'u':
+			*stock = true;
 			break;
 		case 'p':
 			sm_nr = strtoul(optarg, NULL, 0);
 			break;
 		case 't':
-			only = optarg;
+			sm_only = optarg;
 			break;
 		case 'L':
-			list = true;
+			sm_list = true;
 			break;
 		default:
-			sm_help(argv[0]);
-			return c == 'h' ? 0 : 2;
+			sm_help(argv[0], stock);
+			exit(c == 'h' ? 0 : 2);
 		}
 	}
+	sm_on = sm_list || sm_ephmap_on();
+}
 
-	sm_on = sm_ephmap_on();
-	if (list)
-		sm_on = true;
-	for (size_t i = 0; i < nr_tests; i++) {
-		const char *name = sm_test_name(&tests[i]);
+/* The name of a test, if it is to run. */
+static const char *sm_selected(const struct sm_test *t)
+{
+	const char *name = sm_on ? t->on : t->off;
 
-		if (!name || (only && !strstr(name, only)))
-			continue;
-		if (list)
-			printf("%s\n", name);
-		plan++;
+	if (t->both)
+		name = t->both;
+	return name && (!sm_only || strstr(name, sm_only)) ? name : NULL;
+}
+
+/* With -L this ends the program. */
+void sm_begin(const struct sm_test *tests, size_t nr_tests)
+{
+	struct rlimit rlim = { RLIM_INFINITY, RLIM_INFINITY };
+
+	if (sm_list) {
+		for (size_t i = 0; i < nr_tests; i++)
+			if (sm_selected(&tests[i]))
+				printf("%s\n", sm_selected(&tests[i]));
+		exit(0);
 	}
-	if (list)
-		return 0;
-
 	ksft_print_header();
 	if (geteuid())
 		ksft_exit_skip("needs root\n");
 	setrlimit(RLIMIT_MEMLOCK, &rlim);
-	fd = sm_memfd_secret();
-	if (fd < 0)
-		ksft_exit_skip("memfd_secret: %s\n", strerror(errno));
-	close(fd);
+}
+
+int sm_run_tests(const struct sm_test *tests, size_t nr_tests,
+		 int (*run)(const struct sm_test *t))
+{
+	unsigned int plan = 0;
+
 	if (sm_find_nodes() < 2)
 		ksft_exit_skip("needs two NUMA nodes with memory\n");
 
@@ -1412,16 +1425,18 @@ int sm_main(int argc, char **argv, const struct sm_test *tests, size_t nr_tests)
 			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ksft_print_msg("ephmap: %s, %zu pages, nodes %d and %d\n",
 		       sm_on ? "on" : "off", sm_nr, sm_from, sm_to);
+	for (size_t i = 0; i < nr_tests; i++)
+		plan += !!sm_selected(&tests[i]);
 	ksft_set_plan(plan);
 	for (size_t i = 0; i < nr_tests; i++) {
-		const char *name = sm_test_name(&tests[i]);
+		const char *name = sm_selected(&tests[i]);
 		double start = sm_now();
 		int code;
 
-		if (!name || (only && !strstr(name, only)))
+		if (!name)
 			continue;
 		sm_tune();
-		code = sm_run_child(&tests[i]);
+		code = run(&tests[i]);
 		if (code != KSFT_PASS && code != KSFT_SKIP)
 			code = KSFT_FAIL;
 		ksft_test_result_report(code, "%s%s%s (%.1f s)\n", name,
@@ -1430,4 +1445,17 @@ int sm_main(int argc, char **argv, const struct sm_test *tests, size_t nr_tests)
 	}
 	sm_untune();
 	ksft_finished();
+}
+
+int sm_main(int argc, char **argv, const struct sm_test *tests, size_t nr_tests)
+{
+	int fd;
+
+	sm_options(argc, argv, 2048, NULL);
+	sm_begin(tests, nr_tests);
+	fd = sm_memfd_secret();
+	if (fd < 0)
+		ksft_exit_skip("memfd_secret: %s\n", strerror(errno));
+	close(fd);
+	return sm_run_tests(tests, nr_tests, sm_run_child);
 }

@@ -267,6 +267,7 @@ struct sm_test {
 	const char	*both;	/* or: the property of any kernel */
 	int		(*fn)(void);
 	unsigned int	seconds;	/* until it counts as hung; 0: 120 */
+	unsigned int	variant;	/* the suite's */
 };
 
 struct sm_shared {
@@ -296,9 +297,12 @@ char sm_state_times(pid_t pid, int tid, unsigned long *user,
 void sm_tell(pid_t pid);
 int sm_run_child(const struct sm_test *t);
 int sm_find_nodes(void);
-void sm_remember(void);
-void sm_tune(void);
-void sm_untune(void);
+
+/* A suite calls these in turn, or sm_main(), which is all of them. */
+void sm_options(int argc, char **argv, size_t long_nr, bool *stock);
+void sm_begin(const struct sm_test *tests, size_t nr_tests);
+int sm_run_tests(const struct sm_test *tests, size_t nr_tests,
+		 int (*run)(const struct sm_test *t));
 int sm_main(int argc, char **argv, const struct sm_test *tests,
 	    size_t nr_tests);
 
