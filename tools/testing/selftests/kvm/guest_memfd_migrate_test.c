@@ -1297,12 +1297,9 @@ static int test_fdinfo(void)
 	if (!sm_exists(SM_DEBUGFS "hwpoison/corrupt-pfn"))
 		return ret;
 	pfn = sm_pfn(sm_page(&g.s, 3));
-	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_LATE, 0, 0);
-	sm_writef(SM_DEBUGFS "hwpoison/corrupt-pfn", "%#llx",
-		  (unsigned long long)pfn);
+	ret = worse(ret, sm_poison(pfn));
 	ret = worse(ret, fdinfo_is(&g, "poisoned", left, there,
-				   gm_no_map() ? left : 0,
-				   sm_kpf(pfn, SM_KPF_HWPOISON)));
+				   gm_no_map() ? left : 0, 1));
 	if (fallocate(g.s.fd, punch, 3 * SM_PAGE, SM_PAGE))
 		return sm_fail("punch hole: %s", strerror(errno));
 	left--;
@@ -3606,6 +3603,15 @@ static int punch_huge(struct gm *g, size_t first, size_t nr,
 	return ret;
 }
 
+/* All of it moves, and the holes are where they were. */
+static int move_punched(struct gm *g)
+{
+	int ret = verdict("then", gm_move(g, sm_to), g->s.nr);
+	size_t wrong = hole_wrong(g, hole_over_edge);
+
+	return wrong ? sm_fail("moved: %zu wrong words", wrong) : ret;
+}
+
 static int test_huge_hole(void)
 {
 	const size_t nr = 3 * GM_HUGE_PAGES;
@@ -3621,10 +3627,7 @@ static int test_huge_hole(void)
 	/* The page is there again, for the VMM has looked. */
 	ret = worse(ret, punch_huge(&g, 300, 600, hole_over_edge, nr - 600,
 				    nr - 2 * GM_HUGE_PAGES, 0));
-	ret = worse(ret, verdict("then", gm_move(&g, sm_to), nr));
-	if (hole_wrong(&g, hole_over_edge))
-		ret = sm_fail("moved: %zu wrong words",
-			      hole_wrong(&g, hole_over_edge));
+	ret = worse(ret, move_punched(&g));
 	gm_free(&g);
 	return ret;
 }
@@ -3679,12 +3682,9 @@ static int test_huge_poison_held(void)
 	pfn = sm_pfn(sm_page(&g.s, 100));
 	gm_start(&g);
 	gm_wait(&g);
-	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_LATE, 0, 0);
 	signal(SIGBUS, SIG_IGN);
-	sm_writef(SM_DEBUGFS "hwpoison/corrupt-pfn", "%#llx",
-		  (unsigned long long)pfn);
-	if (!sm_kpf(pfn, SM_KPF_HWPOISON))
-		return sm_fail("the page is not marked");
+	if (sm_poison(pfn))
+		return KSFT_FAIL;
 	if (!ended_by_poison(t))
 		return sm_fail("the guest goes on using the page");
 	if (t->err != EHWPOISON && t->err != EFAULT)
@@ -3802,10 +3802,7 @@ static int test_huge_hole_short(void)
 				    3));
 	sm_write("/proc/thread-self/make-it-fail", "0");
 	sm_write(SM_DEBUGFS "failslab/probability", "0");
-	ret = worse(ret, verdict("then", gm_move(&g, sm_to), nr));
-	if (hole_wrong(&g, hole_over_edge))
-		ret = sm_fail("moved: %zu wrong words",
-			      hole_wrong(&g, hole_over_edge));
+	ret = worse(ret, move_punched(&g));
 	gm_free(&g);
 	return ret;
 }
@@ -4115,11 +4112,8 @@ static int test_hwpoison(void)
 	alone = sm_vmstat("secret_page_fallback") - alone;
 	t = &g.threads[0];
 	pfn = sm_pfn(sm_page(&g.s, page));
-	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_LATE, 0, 0);
-	sm_writef(SM_DEBUGFS "hwpoison/corrupt-pfn", "%#llx",
-		  (unsigned long long)pfn);
-	if (!sm_kpf(pfn, SM_KPF_HWPOISON))
-		return sm_fail("the page is not marked");
+	if (sm_poison(pfn))
+		return KSFT_FAIL;
 	gm_run(t);
 	sm_note("KVM_RUN: %s, %s", strerror(t->err), exit_reason_str(t->exit));
 	if (t->err != EHWPOISON && t->err != EFAULT)
@@ -4144,8 +4138,7 @@ static int test_hwpoison(void)
 	}
 	gm_free(&g);
 	sm_write("/proc/sys/vm/compact_memory", "1");
-	if (!sm_kpf(pfn, SM_KPF_HWPOISON) || sm_kpf(pfn, SM_KPF_BUDDY))
-		ret = sm_fail("the page was handed back");
+	ret = worse(ret, sm_still_poisoned(pfn));
 	if (gm_no_map())
 		ret = worse(ret, sm_unpoison(pfn, !sm_ephmap_on() || alone));
 	return ret;
@@ -4174,11 +4167,8 @@ static int test_hwpoison_write(void)
 	if (frames.nr != 1)
 		return sm_fail("no page frame found");
 	pfn = frames.pfn[0];
-	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_LATE, 0, 0);
-	sm_writef(SM_DEBUGFS "hwpoison/corrupt-pfn", "%#llx",
-		  (unsigned long long)pfn);
-	if (!sm_kpf(pfn, SM_KPF_HWPOISON))
-		return sm_fail("the page is not marked");
+	if (sm_poison(pfn))
+		return KSFT_FAIL;
 	n = pwrite(g.s.fd, &byte, 1, 5);
 	err = errno;
 	if (n != -1 || err != EIO)
@@ -4188,8 +4178,7 @@ static int test_hwpoison_write(void)
 	if (n != -1 || err != EIO)
 		ret = sm_fail("pread: %zd, %s", n, n < 0 ? strerror(err) : "");
 	gm_free(&g);
-	if (!sm_kpf(pfn, SM_KPF_HWPOISON) || sm_kpf(pfn, SM_KPF_BUDDY))
-		ret = sm_fail("the page was handed back");
+	ret = worse(ret, sm_still_poisoned(pfn));
 	return ret;
 }
 
@@ -4212,11 +4201,8 @@ static int test_hwpoison_guest(void)
 	gm_wait(&g);
 	frames = gm_frames(g.s.nr);
 	pfn = frames.pfn[frames.nr / 2];
-	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_LATE, 0, 0);
-	sm_writef(SM_DEBUGFS "hwpoison/corrupt-pfn", "%#llx",
-		  (unsigned long long)pfn);
-	if (!sm_kpf(pfn, SM_KPF_HWPOISON))
-		return sm_fail("the page is not marked");
+	if (sm_poison(pfn))
+		return KSFT_FAIL;
 
 	if (!ended_by_poison(t))
 		return sm_fail("the guest goes on using the page");
@@ -4224,8 +4210,7 @@ static int test_hwpoison_guest(void)
 		ret = KSFT_FAIL;
 	gm_free(&g);
 	sm_write("/proc/sys/vm/compact_memory", "1");
-	if (!sm_kpf(pfn, SM_KPF_HWPOISON) || sm_kpf(pfn, SM_KPF_BUDDY))
-		ret = sm_fail("the page was handed back");
+	ret = worse(ret, sm_still_poisoned(pfn));
 	return ret;
 }
 

@@ -25,7 +25,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -1792,20 +1791,15 @@ static int test_hwpoison(void)
 	long long alone = sm_vmstat("secret_page_fallback");
 	size_t page = 3;
 	__u64 pfn;
-	int ret = KSFT_PASS, err;
+	int ret = KSFT_PASS;
 
 	if (!sm_exists(SM_DEBUGFS "hwpoison/corrupt-pfn"))
 		return sm_skip("no CONFIG_HWPOISON_INJECT");
 	new_secret(&s, 8, sm_from);
 	alone = sm_vmstat("secret_page_fallback") - alone;
 	pfn = sm_pfn(sm_page(&s, page));
-	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_LATE, 0, 0);
-	err = sm_writef(SM_DEBUGFS "hwpoison/corrupt-pfn", "%#llx",
-			(unsigned long long)pfn);
-	/* It says -EBUSY as it cannot truncate the page: no matter. */
-	sm_note("returned %d", err);
-	if (!sm_kpf(pfn, SM_KPF_HWPOISON))
-		return sm_fail("the page is not marked");
+	if (sm_poison(pfn))
+		return KSFT_FAIL;
 	if (!bus_error(sm_page(&s, page)))
 		ret = sm_fail("no SIGBUS");
 	else if (bus_info.si_code != BUS_MCEERR_AR ||
@@ -1829,9 +1823,7 @@ static int test_hwpoison(void)
 
 	sm_close(&s);
 	sm_write("/proc/sys/vm/compact_memory", "1");
-	if (!sm_kpf(pfn, SM_KPF_HWPOISON) || sm_kpf(pfn, SM_KPF_BUDDY))
-		ret = sm_fail("the page was handed back");
-	if (sm_on && sm_unpoison(pfn, alone))
+	if (sm_still_poisoned(pfn) || (sm_on && sm_unpoison(pfn, alone)))
 		ret = KSFT_FAIL;
 	return ret;
 }
@@ -1861,11 +1853,8 @@ static int test_hwpoison_block(void)
 		pfn = sm_pfn(sm_page(&s, i));
 	if (pfn / per_block != (__u64)block)
 		return sm_skip("no page in memory%d", block);
-	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_LATE, 0, 0);
-	sm_writef(SM_DEBUGFS "hwpoison/corrupt-pfn", "%#llx",
-		  (unsigned long long)pfn);
-	if (!sm_kpf(pfn, SM_KPF_HWPOISON))
-		return sm_fail("the page is not marked");
+	if (sm_poison(pfn))
+		return KSFT_FAIL;
 
 	err = sm_block_set(block, "offline", 20);
 	sm_note("with the file: %s", strerror(-err));
@@ -1876,9 +1865,7 @@ static int test_hwpoison_block(void)
 	sm_note("without: %s", strerror(-err));
 	if (err != -EBUSY)
 		return KSFT_FAIL;
-	if (!sm_kpf(pfn, SM_KPF_HWPOISON) || sm_kpf(pfn, SM_KPF_BUDDY))
-		return sm_fail("the page was handed back");
-	return KSFT_PASS;
+	return sm_still_poisoned(pfn);
 }
 
 /* ------------------------------------- M21: hibernation and suspend */

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -955,37 +956,6 @@ size_t sm_zoneinfo(int node, const char *name)
 	return __sm_zoneinfo(node, NULL, name);
 }
 
-/*
- * With Address Space Isolation what is free in the kernel's pageblocks is not
- * for user memory, unless it is whole blocks.
- */
-static size_t sm_free_for_kernel(int node)
-{
-	char line[512], type[32];
-	size_t sum = 0;
-	FILE *f;
-	int n, used;
-
-	if (!sm_exists(SM_DEBUGFS "asi"))
-		return 0;
-	f = fopen("/proc/pagetypeinfo", "re");
-	while (f && fgets(line, sizeof(line), f)) {
-		char *p = line;
-
-		if (sscanf(p, "Node %d, zone %*s type %31s%n", &n, type,
-			   &used) != 2 || n != node ||
-		    (strcmp(type, "Unmovable") && strcmp(type, "Reclaimable") &&
-		     strcmp(type, "HighAtomic")))
-			continue;
-		p += used;
-		for (unsigned int order = 0; order < 9; order++)
-			sum += strtoul(p, &p, 10) << order;
-	}
-	if (f)
-		fclose(f);
-	return sum;
-}
-
 /* Whether it is a kind of memory that cannot be moved: the kernel's, or users'. */
 static bool sm_type_unmovable(const char *type)
 {
@@ -998,22 +968,34 @@ static bool sm_type_secret(const char *type)
 	return !strncmp(type, "Secret", 6);
 }
 
-/*
- * Of the pageblocks of a node whose type is wanted: how many there are, or how
- * many of their pages are taken, which is what they have, less what is free in
- * them. Without /proc/pagetypeinfo: -1.
- */
-static long sm_pagetypeinfo(int node, bool (*wanted)(const char *type),
-			    bool taken)
+static bool sm_type_kernel(const char *type)
+{
+	return !strcmp(type, "Unmovable") || !strcmp(type, "Reclaimable") ||
+	       !strcmp(type, "HighAtomic");
+}
+
+/* What /proc/pagetypeinfo tells of the pageblocks of some types. */
+struct sm_blocks {
+	long	nr;
+	long	free;		/* pages in them */
+	long	split;		/* those in less than whole blocks */
+};
+
+#define SM_BLOCK_ORDER	9
+
+/* Those of a node whose type is wanted. False: there is no such file. */
+static bool sm_blocks(struct sm_blocks *b, int node,
+		      bool (*wanted)(const char *type))
 {
 	FILE *f = fopen("/proc/pagetypeinfo", "re");
 	char line[1024], type[32];
 	unsigned long columns = 0;
-	long sum = 0, val;
 	int n, pos, len;
+	long val;
 
+	memset(b, 0, sizeof(*b));
 	if (!f)
-		return -1;
+		return false;
 	while (fgets(line, sizeof(line), f)) {
 		char *p = line;
 
@@ -1030,20 +1012,35 @@ static long sm_pagetypeinfo(int node, bool (*wanted)(const char *type),
 			p += pos;
 			for (int col = 0; sscanf(p, "%ld%n", &val, &len) == 1;
 			     col++, p += len)
-				sum += columns >> col & 1 ?
-				       val * (taken ? 512 : 1) : 0;
-		} else if (taken &&
-			   sscanf(p, "Node %d, zone %*[^,], type %31s%n", &n,
+				b->nr += columns >> col & 1 ? val : 0;
+		} else if (sscanf(p, "Node %d, zone %*[^,], type %31s%n", &n,
 				  type, &pos) == 2 && n == node &&
 			   wanted(type)) {
 			p += pos;
 			for (int order = 0; sscanf(p, "%ld%n", &val, &len) == 1;
-			     order++, p += len)
-				sum -= val << order;
+			     order++, p += len) {
+				b->free += val << order;
+				if (order < SM_BLOCK_ORDER)
+					b->split += val << order;
+			}
 		}
 	}
 	fclose(f);
-	return sum;
+	return true;
+}
+
+/*
+ * With Address Space Isolation what is free in the kernel's pageblocks is not
+ * for user memory, unless it is whole blocks.
+ */
+static size_t sm_free_for_kernel(int node)
+{
+	struct sm_blocks b;
+
+	if (!sm_exists(SM_DEBUGFS "asi"))
+		return 0;
+	sm_blocks(&b, node, sm_type_kernel);
+	return b.split;
 }
 
 /*
@@ -1052,13 +1049,19 @@ static long sm_pagetypeinfo(int node, bool (*wanted)(const char *type),
  */
 long sm_unmovable_used(int node)
 {
-	return sm_pagetypeinfo(node, sm_type_unmovable, true);
+	struct sm_blocks b;
+
+	if (!sm_blocks(&b, node, sm_type_unmovable))
+		return -1;
+	return (b.nr << SM_BLOCK_ORDER) - b.free;
 }
 
 /* How many pageblocks of a node the direct map does not have. */
 long sm_secret_blocks(int node)
 {
-	return sm_pagetypeinfo(node, sm_type_secret, false);
+	struct sm_blocks b;
+
+	return sm_blocks(&b, node, sm_type_secret) ? b.nr : -1;
 }
 
 /* The free pages of a node that user memory can have, its reserve included. */
@@ -1181,6 +1184,26 @@ bool sm_try_again(unsigned int *failed)
 	if (tries > sm_shared->tries)
 		sm_shared->tries = tries;
 	return true;
+}
+
+/* A memory error in a page: SIGBUS comes with an access to it, not at once. */
+int sm_poison(__u64 pfn)
+{
+	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_LATE, 0, 0);
+	/* This says -EBUSY if the page cannot be truncated: no matter. */
+	sm_writef(SM_DEBUGFS "hwpoison/corrupt-pfn", "%#llx",
+		  (unsigned long long)pfn);
+	if (!sm_kpf(pfn, SM_KPF_HWPOISON))
+		return sm_fail("the page is not marked");
+	return KSFT_PASS;
+}
+
+/* Once the page is in no file any more. */
+int sm_still_poisoned(__u64 pfn)
+{
+	if (!sm_kpf(pfn, SM_KPF_HWPOISON) || sm_kpf(pfn, SM_KPF_BUDDY))
+		return sm_fail("the page was handed back");
+	return KSFT_PASS;
 }
 
 /*

@@ -291,6 +291,8 @@ bool sm_try_again(unsigned int *failed);
 #define sm_skip(...) ({ sm_note(__VA_ARGS__); KSFT_SKIP; })
 #define sm_fail(...) ({ sm_note(__VA_ARGS__); KSFT_FAIL; })
 
+int sm_poison(__u64 pfn);
+int sm_still_poisoned(__u64 pfn);
 int sm_unpoison(__u64 pfn, bool alone);
 char sm_state_times(pid_t pid, int tid, unsigned long *user,
 		    unsigned long *system);
