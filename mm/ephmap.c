@@ -362,6 +362,54 @@ int ephmap_zero_folio(struct folio *folio)
 	return 0;
 }
 
+/* Inlined into both callers, neither of which has a branch on @write. */
+static __always_inline int ephmap_access_folio(struct folio *folio,
+					       size_t offset, void *buf,
+					       size_t len, bool write)
+{
+	struct ephmap_session session;
+	unsigned long left;
+	int err;
+
+	if (offset > folio_size(folio) || len > folio_size(folio) - offset)
+		return -EINVAL;
+
+	while (len) {
+		size_t start = offset_in_page(offset);
+		size_t run = min(len, EPHMAP_MAX_PAGES * PAGE_SIZE - start);
+		void *addr;
+
+		err = ephmap_begin(&session);
+		if (err)
+			return err;
+		addr = ephmap_map_folio(&session, folio, offset >> PAGE_SHIFT,
+					PFN_UP(start + run),
+					write ? EPHMAP_RW : EPHMAP_RO);
+		if (IS_ERR(addr)) {
+			err = PTR_ERR(addr);
+		} else if (write) {
+			memcpy(addr + start, buf, run);
+		} else {
+			left = copy_mc_to_kernel(buf, addr + start, run);
+			if (left) {
+				ephmap_report_poison(folio_pfn(folio) +
+					((offset + run - left) >> PAGE_SHIFT));
+				err = -EHWPOISON;
+			}
+		}
+		ephmap_end(&session);
+		if (err)
+			return err;
+
+		offset += run;
+		buf += run;
+		len -= run;
+		if (len)
+			cond_resched();
+	}
+	return 0;
+}
+
 /**
  * ephmap_write_folio() - write to a folio through the ephmap
  * @folio: The folio; it needs no direct-map alias.
@@ -377,37 +425,7 @@ int ephmap_zero_folio(struct folio *folio)
 int ephmap_write_folio(struct folio *folio, size_t offset, const void *from,
 		       size_t len)
 {
-	struct ephmap_session session;
-	int err;
-
-	if (offset > folio_size(folio) || len > folio_size(folio) - offset)
-		return -EINVAL;
-
-	while (len) {
-		size_t start = offset_in_page(offset);
-		size_t run = min(len, EPHMAP_MAX_PAGES * PAGE_SIZE - start);
-		void *addr;
-
-		err = ephmap_begin(&session);
-		if (err)
-			return err;
-		addr = ephmap_map_folio(&session, folio, offset >> PAGE_SHIFT,
-					PFN_UP(start + run), EPHMAP_RW);
-		if (IS_ERR(addr))
-			err = PTR_ERR(addr);
-		else
-			memcpy(addr + start, from, run);
-		ephmap_end(&session);
-		if (err)
-			return err;
-
-		offset += run;
-		from += run;
-		len -= run;
-		if (len)
-			cond_resched();
-	}
-	return 0;
+	return ephmap_access_folio(folio, offset, (void *)from, len, true);
 }
 EXPORT_SYMBOL_FOR_MODULES(ephmap_write_folio, "kvm");
 
@@ -427,44 +445,7 @@ EXPORT_SYMBOL_FOR_MODULES(ephmap_write_folio, "kvm");
  */
 int ephmap_read_folio(struct folio *folio, size_t offset, void *to, size_t len)
 {
-	struct ephmap_session session;
-	unsigned long left;
-	int err;
-
-	if (offset > folio_size(folio) || len > folio_size(folio) - offset)
-		return -EINVAL;
-
-	while (len) {
-		size_t start = offset_in_page(offset);
-		size_t run = min(len, EPHMAP_MAX_PAGES * PAGE_SIZE - start);
-		void *addr;
-
-		err = ephmap_begin(&session);
-		if (err)
-			return err;
-		addr = ephmap_map_folio(&session, folio, offset >> PAGE_SHIFT,
-					PFN_UP(start + run), EPHMAP_RO);
-		if (IS_ERR(addr)) {
-			err = PTR_ERR(addr);
-		} else {
-			left = copy_mc_to_kernel(to, addr + start, run);
-			if (left) {
-				ephmap_report_poison(folio_pfn(folio) +
-					((offset + run - left) >> PAGE_SHIFT));
-				err = -EHWPOISON;
-			}
-		}
-		ephmap_end(&session);
-		if (err)
-			return err;
-
-		offset += run;
-		to += run;
-		len -= run;
-		if (len)
-			cond_resched();
-	}
-	return 0;
+	return ephmap_access_folio(folio, offset, to, len, false);
 }
 EXPORT_SYMBOL_FOR_MODULES(ephmap_read_folio, "kvm");
 
