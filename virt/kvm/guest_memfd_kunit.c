@@ -105,6 +105,26 @@ static struct file *test_slot(struct kunit *test, struct file *vm)
 	return test_file(test, fd);
 }
 
+/*
+ * The vCPU of a VM that has one page, without a direct map, at GMEM_GPA. Its
+ * file goes to @gmem, if that is not NULL.
+ */
+static struct kvm_vcpu *test_guest(struct kunit *test, struct file **gmem)
+{
+	struct kvm_vcpu *vcpu;
+	struct file *vm, *file;
+
+	if (!ephmap_available())
+		kunit_skip(test, "ephmap=off: there is no such memory");
+
+	vm = test_vm(test);
+	vcpu = test_vcpu(test, vm);
+	file = test_slot(test, vm);
+	if (gmem)
+		*gmem = file;
+	return vcpu;
+}
+
 /* === Creation ============================================================= */
 
 static void m1_creation_that_fails_bars_nothing(struct kunit *test)
@@ -160,16 +180,11 @@ static void m7_read_only_map_is_not_writable(struct kunit *test)
 {
 	struct kvm_host_map map = {};
 	struct kvm_vcpu *vcpu;
-	struct file *vm, *gmem;
+	struct file *gmem;
 	bool writable, read = false, wrote = false;
 	int i, idx, r;
 
-	if (!ephmap_available())
-		kunit_skip(test, "ephmap=off: there is no such memory");
-
-	vm = test_vm(test);
-	vcpu = test_vcpu(test, vm);
-	gmem = test_slot(test, vm);
+	vcpu = test_guest(test, &gmem);
 
 	/* The second time the page leaves the file while it is mapped. */
 	for (i = 0; i < 4; i++) {
@@ -225,17 +240,12 @@ static void g9_access_that_fails_does_nothing(struct kunit *test)
 {
 	const gpa_t gpa = GMEM_GPA + 8;
 	u64 first = 0x1111, second = 0x2222, got = 0;
-	struct file *vm, *gmem;
+	struct file *gmem;
 	struct folio *folio;
 	struct kvm *kvm;
 	int r;
 
-	if (!ephmap_available())
-		kunit_skip(test, "ephmap=off: there is no such memory");
-
-	vm = test_vm(test);
-	kvm = vm->private_data;
-	gmem = test_slot(test, vm);
+	kvm = test_guest(test, &gmem)->kvm;
 	KUNIT_EXPECT_EQ(test, 0, access_word(kvm, gpa, put_word, &first));
 
 	KUNIT_EXPECT_EQ(test, -EINVAL,
@@ -299,18 +309,13 @@ static void g10_others_words_survive(struct kunit *test)
 {
 	u64 words[] = { 0x1111, 0x2222, 0x3333 }, other = 0x4444;
 	struct kvm_vcpu *vcpu;
-	struct file *vm, *gmem;
+	struct file *gmem;
 	bool can_move = false;
 	struct kvm *kvm;
 	int i, idx, r;
 
-	if (!ephmap_available())
-		kunit_skip(test, "ephmap=off: there is no such memory");
-
-	vm = test_vm(test);
-	kvm = vm->private_data;
-	vcpu = test_vcpu(test, vm);
-	gmem = test_slot(test, vm);
+	vcpu = test_guest(test, &gmem);
+	kvm = vcpu->kvm;
 	for (i = 0; i < ARRAY_SIZE(words); i++)
 		KUNIT_EXPECT_EQ(test, 0, access_word(kvm, GMEM_GPA + 8 * i,
 						     put_word, &words[i]));
@@ -347,16 +352,11 @@ static void g10_others_words_survive(struct kunit *test)
 static void g10_hole_stays_a_hole(struct kunit *test)
 {
 	struct kvm_vcpu *vcpu;
-	struct file *vm, *gmem;
+	struct file *gmem;
 	struct folio *folio;
 	int idx, r;
 
-	if (!ephmap_available())
-		kunit_skip(test, "ephmap=off: there is no such memory");
-
-	vm = test_vm(test);
-	vcpu = test_vcpu(test, vm);
-	gmem = test_slot(test, vm);
+	vcpu = test_guest(test, &gmem);
 
 	vcpu_load(vcpu);
 	idx = srcu_read_lock(&vcpu->kvm->srcu);
@@ -385,16 +385,10 @@ static void g10_two_that_are_only_read(struct kunit *test)
 	u64 word = 0x1111, got[2] = {};
 	struct kvm_vcpu *vcpu;
 	struct kvm *kvm;
-	struct file *vm;
 	int i, idx, r;
 
-	if (!ephmap_available())
-		kunit_skip(test, "ephmap=off: there is no such memory");
-
-	vm = test_vm(test);
-	kvm = vm->private_data;
-	vcpu = test_vcpu(test, vm);
-	test_slot(test, vm);
+	vcpu = test_guest(test, NULL);
+	kvm = vcpu->kvm;
 	KUNIT_EXPECT_EQ(test, 0, access_word(kvm, GMEM_GPA, put_word, &word));
 
 	for (i = 0; i < 2; i++) {
@@ -427,16 +421,14 @@ static void g10_poison_is_refused(struct kunit *test)
 {
 	u64 word = 0x1111;
 	struct kvm_vcpu *vcpu;
-	struct file *vm, *gmem;
+	struct file *gmem;
 	struct folio *folio;
 	int idx, refused = 0, r;
 
-	if (!ephmap_available() || !IS_ENABLED(CONFIG_MEMORY_FAILURE))
-		kunit_skip(test, "no ephmap, or no memory failure");
+	if (!IS_ENABLED(CONFIG_MEMORY_FAILURE))
+		kunit_skip(test, "no memory failure");
 
-	vm = test_vm(test);
-	vcpu = test_vcpu(test, vm);
-	gmem = test_slot(test, vm);
+	vcpu = test_guest(test, &gmem);
 	KUNIT_EXPECT_EQ(test, 0,
 			access_word(vcpu->kvm, GMEM_GPA, put_word, &word));
 	folio = filemap_get_folio(gmem->f_mapping, 0);
@@ -471,18 +463,13 @@ static void g10_page_is_reached_by_call(struct kunit *test)
 	u64 word = 0x1111, got = 0;
 	struct kvm_host_map map = {};
 	struct kvm_vcpu *vcpu;
-	struct file *vm, *gmem;
+	struct file *gmem;
 	bool stays = false;
 	struct kvm *kvm;
 	int idx, r;
 
-	if (!ephmap_available())
-		kunit_skip(test, "ephmap=off: there is no such memory");
-
-	vm = test_vm(test);
-	kvm = vm->private_data;
-	vcpu = test_vcpu(test, vm);
-	gmem = test_slot(test, vm);
+	vcpu = test_guest(test, &gmem);
+	kvm = vcpu->kvm;
 	KUNIT_EXPECT_EQ(test, -EFAULT,
 			kvm_vcpu_map_call(&map, 0, put_word, &word));
 
@@ -522,17 +509,12 @@ static void g10_page_that_left_is_zeroed(struct kunit *test)
 	struct kvm_host_map map = {};
 	struct kvm_vcpu *vcpu;
 	struct page *page = NULL;
-	struct file *vm, *gmem;
+	struct file *gmem;
 	bool zero = false;
 	u64 word = 0x1111;
 	int idx, r;
 
-	if (!ephmap_available())
-		kunit_skip(test, "ephmap=off: there is no such memory");
-
-	vm = test_vm(test);
-	vcpu = test_vcpu(test, vm);
-	gmem = test_slot(test, vm);
+	vcpu = test_guest(test, &gmem);
 
 	vcpu_load(vcpu);
 	idx = srcu_read_lock(&vcpu->kvm->srcu);
@@ -632,15 +614,9 @@ static void g10_mappings_are_few(struct kunit *test)
 	struct kvm_host_map map = {};
 	unsigned long start, took;
 	struct kvm_vcpu *vcpu;
-	struct file *vm;
 	int i, idx, r = 0;
 
-	if (!ephmap_available())
-		kunit_skip(test, "ephmap=off: there is no such memory");
-
-	vm = test_vm(test);
-	vcpu = test_vcpu(test, vm);
-	test_slot(test, vm);
+	vcpu = test_guest(test, NULL);
 
 	vcpu_load(vcpu);
 	idx = srcu_read_lock(&vcpu->kvm->srcu);
@@ -660,15 +636,15 @@ static void g10_mappings_are_few(struct kunit *test)
 /* === Waiting for a folio ================================================== */
 
 struct gmem_waiter {
-	struct file *vm, *gmem;
+	struct kvm *kvm;
+	struct file *gmem;
 	struct completion done;
 	bool by_file;
 	int r;
 };
 
-static int test_get_pfn(struct file *vm, bool nowait)
+static int test_get_pfn(struct kvm *kvm, bool nowait)
 {
-	struct kvm *kvm = vm->private_data;
 	gfn_t gfn = gpa_to_gfn(GMEM_GPA);
 	struct kvm_memory_slot *slot;
 	struct page *page = NULL;
@@ -695,7 +671,7 @@ static int gmem_waiter_fn(void *arg)
 	if (waiter->by_file)
 		kvm_gmem_wait(file_inode(waiter->gmem), 0);
 	else
-		waiter->r = test_get_pfn(waiter->vm, false);
+		waiter->r = test_get_pfn(waiter->kvm, false);
 	complete(&waiter->done);
 	/* Until it is stopped, its task is there. */
 	while (!kthread_should_stop())
@@ -736,18 +712,14 @@ static void g18_wait_for_a_folio(struct kunit *test)
 	struct folio *folio;
 	int refs;
 
-	if (!ephmap_available())
-		kunit_skip(test, "ephmap=off: there is no such memory");
-
-	waiter.vm = test_vm(test);
-	waiter.gmem = test_slot(test, waiter.vm);
-	KUNIT_ASSERT_EQ(test, 0, test_get_pfn(waiter.vm, true));
+	waiter.kvm = test_guest(test, &waiter.gmem)->kvm;
+	KUNIT_ASSERT_EQ(test, 0, test_get_pfn(waiter.kvm, true));
 	lru_add_drain_all();
 
 	folio = filemap_lock_folio(waiter.gmem->f_mapping, 0);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(folio));
 	refs = folio_ref_count(folio);
-	KUNIT_EXPECT_EQ(test, -EAGAIN, test_get_pfn(waiter.vm, true));
+	KUNIT_EXPECT_EQ(test, -EAGAIN, test_get_pfn(waiter.kvm, true));
 	/* A migration sees that somebody is going to wait. */
 	KUNIT_EXPECT_TRUE(test, folio_test_waiters(folio));
 	folio_clear_waiters(folio);
@@ -778,7 +750,7 @@ static void g18_wait_for_a_folio(struct kunit *test)
 		kthread_stop(task);
 	}
 	folio_put(folio);
-	KUNIT_EXPECT_EQ(test, 0, test_get_pfn(waiter.vm, true));
+	KUNIT_EXPECT_EQ(test, 0, test_get_pfn(waiter.kvm, true));
 }
 
 static struct kunit_case kvm_gmem_cases[] = {
