@@ -5,7 +5,7 @@ LDFLAGS = -fno-use-linker-plugin
 
 all: fault move
 
-%.o: %.c secret.h
+%.o: %.c secret.h guest_memfd_uapi.h
 	gcc $(CFLAGS) -c -o $@ $<
 
 %: %.o

@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <linux/kvm.h>
 #include <linux/mempolicy.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -32,36 +31,13 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
+#include "guest_memfd_uapi.h"
+
 #ifndef SYS_memfd_secret
 #define SYS_memfd_secret 447
 #endif
 
-/* The system's headers may be older than guest_memfd and its flags. */
-#ifndef KVM_CREATE_GUEST_MEMFD
-struct kvm_create_guest_memfd {
-	__u64 size;
-	__u64 flags;
-	__u64 reserved[6];
-};
-
-#define KVM_CREATE_GUEST_MEMFD	_IOWR(KVMIO, 0xd4, struct kvm_create_guest_memfd)
-
-struct kvm_userspace_memory_region2 {
-	__u32 slot;
-	__u32 flags;
-	__u64 guest_phys_addr;
-	__u64 memory_size;
-	__u64 userspace_addr;
-	__u64 guest_memfd_offset;
-	__u32 guest_memfd;
-	__u32 pad1;
-	__u64 pad2[14];
-};
-
-#define KVM_MEM_GUEST_MEMFD		(1UL << 2)
-#define KVM_SET_USER_MEMORY_REGION2	_IOW(KVMIO, 0x49, \
-					     struct kvm_userspace_memory_region2)
-#endif
+/* The system's headers may be older. */
 #ifndef KVM_GMEM_MOVE
 struct kvm_gmem_move {
 	__u64 offset;
@@ -76,12 +52,9 @@ struct kvm_gmem_move {
 
 #define KVM_GMEM_MOVE		_IOWR(KVMIO, 0xd8, struct kvm_gmem_move)
 #endif
-#define GMEM_MMAP		(1ULL << 0)
-#define GMEM_INIT_SHARED	(1ULL << 1)
-#define GMEM_NO_DIRECT_MAP	(1ULL << 2)
-#define GMEM_WRITE		(1ULL << 3)
-#define GMEM_MOVABLE		(1ULL << 16)
-#define GMEM_HUGE		(1ULL << 17)
+#ifndef GUEST_MEMFD_FLAG_HUGE
+#define GUEST_MEMFD_FLAG_HUGE	(1ULL << 17)
+#endif
 
 #define PAGEMAP_PRESENT		(1ULL << 63)
 #define PAGEMAP_PFN_MASK	((1ULL << 55) - 1)
@@ -307,15 +280,16 @@ static inline int guest_memfd(int vm, enum kind kind, size_t pages)
 {
 	struct kvm_create_guest_memfd args = {
 		.size = pages * PAGE_SIZE,
-		.flags = GMEM_MMAP | GMEM_INIT_SHARED,
+		.flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED,
 	};
 
 	if (kind != KIND_GMEM_STOCK)
-		args.flags |= GMEM_MOVABLE;
+		args.flags |= GUEST_MEMFD_FLAG_MOVABLE;
 	if (kind_is_hidden(kind))
-		args.flags |= GMEM_NO_DIRECT_MAP | GMEM_WRITE;
+		args.flags |= GUEST_MEMFD_FLAG_NO_DIRECT_MAP |
+			      GUEST_MEMFD_FLAG_WRITE;
 	if (kind_is_huge(kind))
-		args.flags |= GMEM_HUGE;
+		args.flags |= GUEST_MEMFD_FLAG_HUGE;
 	return ioctl(vm, KVM_CREATE_GUEST_MEMFD, &args);
 }
 

@@ -15,9 +15,9 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/types.h>
-#include <linux/kvm.h>
 #include <linux/types.h>
 
+#include "guest_memfd_uapi.h"
 #include "kselftest.h"
 
 #ifndef MADV_POPULATE_WRITE
@@ -142,43 +142,6 @@ void sm_fault_off(void);
 int sm_fault_on(enum sm_fail_step step, int times);
 
 /* ----------------------------------------------------------- guest memory */
-
-/* The system's headers may be older than guest_memfd and its flags. */
-#ifndef KVM_CREATE_GUEST_MEMFD
-struct kvm_create_guest_memfd {
-	__u64 size;
-	__u64 flags;
-	__u64 reserved[6];
-};
-
-struct kvm_userspace_memory_region2 {
-	__u32 slot;
-	__u32 flags;
-	__u64 guest_phys_addr;
-	__u64 memory_size;
-	__u64 userspace_addr;
-	__u64 guest_memfd_offset;
-	__u32 guest_memfd;
-	__u32 pad1;
-	__u64 pad2[14];
-};
-
-#define KVM_CREATE_GUEST_MEMFD	_IOWR(KVMIO, 0xd4, struct kvm_create_guest_memfd)
-#define KVM_SET_USER_MEMORY_REGION2 \
-	_IOW(KVMIO, 0x49, struct kvm_userspace_memory_region2)
-#define KVM_MEM_GUEST_MEMFD	BIT_ULL(2)
-#endif
-
-#ifndef GUEST_MEMFD_FLAG_MMAP
-#define GUEST_MEMFD_FLAG_MMAP		BIT_ULL(0)
-#define GUEST_MEMFD_FLAG_INIT_SHARED	BIT_ULL(1)
-#endif
-#ifndef GUEST_MEMFD_FLAG_NO_DIRECT_MAP
-#define GUEST_MEMFD_FLAG_NO_DIRECT_MAP	BIT_ULL(2)
-#define GUEST_MEMFD_FLAG_WRITE		BIT_ULL(3)
-#define GUEST_MEMFD_FLAG_MOVABLE	BIT_ULL(16)
-#define GUEST_MEMFD_FLAG_RDWR		BIT_ULL(18)
-#endif
 
 #define SM_GPA		0x100000	/* where the guest finds it */
 

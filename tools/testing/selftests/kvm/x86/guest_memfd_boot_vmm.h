@@ -15,21 +15,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <linux/kvm.h>
 
+#include "../../mm/guest_memfd_uapi.h"
 #include "guest_memfd_boot_guest.h"
-
-#ifndef KVM_CAP_GUEST_MEMFD_FLAGS
-#define KVM_CAP_GUEST_MEMFD_FLAGS	244
-#define GUEST_MEMFD_FLAG_MMAP		(1ULL << 0)
-#define GUEST_MEMFD_FLAG_INIT_SHARED	(1ULL << 1)
-#endif
-
-#ifndef GUEST_MEMFD_FLAG_NO_DIRECT_MAP
-#define GUEST_MEMFD_FLAG_NO_DIRECT_MAP	(1ULL << 2)
-#define GUEST_MEMFD_FLAG_MOVABLE	(1ULL << 16)
-#define GUEST_MEMFD_FLAG_RDWR		(1ULL << 18)
-#endif
 
 struct uart {
 	uint8_t ier, lcr, mcr, fcr, scratch, dll, dlm;
