@@ -156,6 +156,7 @@ static void *ephmap_map(struct ephmap_session *session, struct page *page,
  *
  * Context: Inside the session.
  * Return: the page's address in the window, or:
+ *
  * * ERR_PTR(-EINVAL) - no such page, or @session is not the innermost.
  * * ERR_PTR(-EHWPOISON) - the page is poisoned.
  * * ERR_PTR(-ENOSPC) - EPHMAP_MAX_PAGES are mapped already.
