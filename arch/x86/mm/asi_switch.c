@@ -479,7 +479,8 @@ static __always_inline bool asi_rebound(unsigned long addr,
  * CR3 is asked, not asi_cpu::class: it is the truth at any point. What is absent
  * in init_mm as well, or in the mm, faults again, and then it is a fault.
  */
-noinstr enum asi_fault __asi_fault(unsigned long addr, unsigned long error_code)
+noinstr enum asi_fault_type __asi_fault(unsigned long addr,
+					unsigned long error_code)
 {
 	unsigned long cr3;
 

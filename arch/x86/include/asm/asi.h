@@ -74,14 +74,14 @@ struct asi_audit {
 };
 
 /**
- * enum asi_class - in which kind of address space a CPU is
+ * enum asi_cr3_class - in which kind of address space a CPU is
  * @ASI_NONE:     None that is restricted.
  * @ASI_USER:     The loaded mm's restricted one. User mode runs in it.
  * @ASI_GUEST:    The one for guests: as @ASI_USER, but without a user half. All
  *                mms share it. Guests are entered from it, and left to it.
  * @ASI_NR_CLASS: How many there are.
  */
-enum asi_class {
+enum asi_cr3_class {
 	ASI_NONE,
 	ASI_USER,
 	ASI_GUEST,
@@ -107,12 +107,12 @@ enum asi_exit_cause {
 };
 
 /**
- * enum asi_fault - what a page fault was
+ * enum asi_fault_type - what a page fault was
  * @ASI_FAULT_OTHER:  Not one of a restricted address space.
  * @ASI_FAULT_LEFT:   It was left, or widened: to be counted, and tried again.
  * @ASI_FAULT_COPIED: An entry of the user half was missed: to be tried again.
  */
-enum asi_fault {
+enum asi_fault_type {
 	ASI_FAULT_OTHER,
 	ASI_FAULT_LEFT,
 	ASI_FAULT_COPIED,
@@ -227,7 +227,7 @@ struct asi_space {
 
 /**
  * struct asi_cpu - where a CPU is, and what it did
- * @class:  CR3 is restricted (&enum asi_class), or is about to be, or was until
+ * @class:  CR3 is restricted (&enum asi_cr3_class), or is about to be, or was until
  *          just now. Written with interrupts off. Whoever interrupts that code
  *          and cannot be held back (NMI, #MC, #DB, #BP) leaves this, and CR3, as
  *          they were.
@@ -318,7 +318,7 @@ static __always_inline bool asi_enabled(void)
  *
  * Context: Interrupts off, or the answer may be out of date: an interrupt may
  *          leave it, and a task that runs meanwhile may enter it.
- * Return: &enum asi_class.
+ * Return: &enum asi_cr3_class.
  */
 static __always_inline unsigned int asi_class(void)
 {
@@ -433,7 +433,7 @@ void __asi_update_space(struct mm_struct *mm);
 void __asi_enter_guest(void);
 unsigned long __asi_host_cr3(unsigned long cr3);
 void __asi_cr3_loaded(void);
-enum asi_fault __asi_fault(unsigned long addr, unsigned long error_code);
+enum asi_fault_type __asi_fault(unsigned long addr, unsigned long error_code);
 void asi_note_fault(struct pt_regs *regs, unsigned long addr);
 
 /**
@@ -535,9 +535,9 @@ static __always_inline void asi_nmi_exit(unsigned int class)
  * @error_code: The error code of the page fault.
  *
  * Context: The entry of a page fault, before anything else. noinstr.
- * Return: &enum asi_fault.
+ * Return: &enum asi_fault_type.
  */
-static __always_inline enum asi_fault asi_fault(unsigned long addr,
+static __always_inline enum asi_fault_type asi_fault(unsigned long addr,
 						unsigned long error_code)
 {
 	return asi_enabled() ? __asi_fault(addr, error_code) : ASI_FAULT_OTHER;
@@ -697,7 +697,7 @@ static __always_inline bool asi_cr3_is_guest(unsigned long cr3)
 	return false;
 }
 
-static __always_inline enum asi_fault asi_fault(unsigned long addr,
+static __always_inline enum asi_fault_type asi_fault(unsigned long addr,
 						unsigned long error_code)
 {
 	return ASI_FAULT_OTHER;
