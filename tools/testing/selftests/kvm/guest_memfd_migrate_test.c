@@ -2517,9 +2517,10 @@ static int test_write_moving(void)
 	return ret;
 }
 
+/* A page, at its beginning: what WRITE would allow. */
 static int test_write_refused(void)
 {
-	char buf[16] = { 0 };
+	static char buf[SM_PAGE];
 	struct gm g;
 
 	gm_new(&g, 1, 4, gm_guest_strict);
