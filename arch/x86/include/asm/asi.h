@@ -538,7 +538,7 @@ static __always_inline void asi_nmi_exit(unsigned int class)
  * Return: &enum asi_fault_type.
  */
 static __always_inline enum asi_fault_type asi_fault(unsigned long addr,
-						unsigned long error_code)
+						     unsigned long error_code)
 {
 	return asi_enabled() ? __asi_fault(addr, error_code) : ASI_FAULT_OTHER;
 }
@@ -698,7 +698,7 @@ static __always_inline bool asi_cr3_is_guest(unsigned long cr3)
 }
 
 static __always_inline enum asi_fault_type asi_fault(unsigned long addr,
-						unsigned long error_code)
+						     unsigned long error_code)
 {
 	return ASI_FAULT_OTHER;
 }
