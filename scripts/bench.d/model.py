@@ -23,8 +23,9 @@ class Misses:
 
 @dataclasses.dataclass
 class Operation:
-    """What is known of one; but for returns, of what asi=on has more. MISSES are without
-    PCIDs and with: empty where no model of a TLB counted them."""
+    """What is known of one; but for returns, of what asi=on has more. PARKED are pages
+    that are new to the window, and stay. MISSES are without PCIDs and with: empty where no
+    model of a TLB counted them."""
     # pylint: disable=too-many-instance-attributes
     what: str
     bytes: int  # that it copies or zeroes
@@ -33,6 +34,7 @@ class Operation:
     exits: float
     cr3: float
     flushed: float
+    parked: float
     shootdowns: float
     misses: tuple = ()
     # With asi=off: of functions, and to user mode.
@@ -64,7 +66,7 @@ def tlb_inputs():
 
         yield Operation(r["what"], bytes_of(r["what"]), float(r["insns_off"]),
                         float(r["insns_on"]), float(r["exits"]), round(more("cr3"), 3),
-                        round(more("invlpg"), 3), float(r["shootdowns"]),
+                        round(more("invlpg"), 3), 0, float(r["shootdowns"]),
                         (misses(more, ""), misses(more, "pcid_")),
                         float(r["returns_off"]), float(r["to_user_off"]))
 
@@ -76,7 +78,8 @@ def asi_inputs():
             reduce.die(3, "no pages_flushed in asi.csv; run scripts/bench --only asi")
         yield Operation(r["work"], bytes_of(r["work"]),
                         *(float(r[column]) for column in ("off", "on", "exits_fault", "cr3_added",
-                                                          "pages_flushed", "shootdowns")))
+                                                          "pages_flushed", "parked",
+                                                          "shootdowns")))
 
 
 def fio_inputs():
@@ -86,15 +89,15 @@ def fio_inputs():
             continue
         what = f"fio: {r['fs']} {r['job']}"
         size = 65536 if "64k" in r["job"] else 4096
-        events = [float(r[column]) for column in ("exits_per_io_on", "cr3_on", "flushed_on")]
+        events = [float(r[column])
+                  for column in ("exits_per_io_on", "cr3_on", "flushed_on", "parked_on")]
         yield Operation(what, size, float(r["call_off"]), float(r["call_on"]), *events, 0)
         if r["job"] == "randread-4k":
             yield Operation(f"{what} with fio", size, float(r["off"]), float(r["on"]), *events, 0)
     value = {r["what"]: float(r["value"]) for r in read_csv(out("compile.csv"))}
     yield Operation("building a program", 0, value["insns_off"], value["insns_on"],
                     value["exits_fault"], value["exits_fault"] + value["enters"],
-                    # Not in results of older series.
-                    value.get("window_flushed", 0), value["flushes"])
+                    value["window_flushed"], value["parked"], value["flushes"])
 
 
 def inputs():
@@ -121,8 +124,9 @@ def percent(cost, operation, instead):
     """By which an operation takes longer, with these costs. A step of "rep" was counted as
     an instruction for 8 bytes: taken away again. Cheap instructions make what is not one
     weigh more: they go with high costs. What the TLB takes: what was counted, the lesser
-    with low costs and the greater with high ones; or one translation for each page flushed,
-    where nothing was counted. INSTEAD: see main()."""
+    with low costs and the greater with high ones; or, where nothing was counted, one
+    translation for each page that was mapped, to be flushed or to stay. INSTEAD: see
+    main()."""
     insn = cost["instructions"]
     off = (operation.insns_off - operation.bytes / 8) / insn + \
         operation.bytes / cost["copying and zeroing"]
@@ -135,7 +139,7 @@ def percent(cost, operation, instead):
         choose = max if cost["entries that a walk reads"] else min
         more += choose(tlb_cost(cost, misses) for misses in operation.misses)
     else:
-        more += operation.flushed * cost["translation that is read again"]
+        more += (operation.flushed + operation.parked) * cost["translation that is read again"]
     if instead:
         others = operation.returns * cost["return of a function with safe-ret"] + \
             operation.to_user * cost["VERW after an exit"]

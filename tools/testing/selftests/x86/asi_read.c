@@ -2,18 +2,16 @@
 /*
  * Address Space Isolation: read(2) and write(2) of cached files, of pipes and of
  * hugetlbfs, what exec reads, new pages, and pages that are copied on write: what
- * the kernel copies through a window of the ephmap where it is in the restricted
- * address space. What arrives is right to
- * the byte, and so are counts and errors, for every class of offset and length,
- * and whatever becomes of the buffer and the file meanwhile; and the restricted
- * address space is not left. The number A11 is that of
- * Documentation/arch/x86/asi.rst.
+ * the kernel copies through its CPU's window where it is in the restricted address
+ * space. What arrives is right to the byte, and so are counts and errors, for every
+ * class of offset and length, and whatever becomes of the buffer and the file
+ * meanwhile; and the restricted address space is not left. The number A11 is that
+ * of Documentation/arch/x86/asi.rst.
  *
  * With asi=off all but what is counted runs as well: the effects are the same.
  *
- * usage: asi_read [-x | -s] [DIR...]
+ * usage: asi_read [-s] [DIR...]
  *
- * -x counts no exits: for a kernel that has no windows (ephmap=off).
  * -s skips, after they have run, the counts of what is done by asking a server
  * in this system (FUSE), who gets what he is asked by ways of his own.
  *
@@ -1786,11 +1784,8 @@ int main(int argc, char **argv)
 		return check_arguments(argv + 2);
 	ksft_print_header();
 	counted = !access(STATS, R_OK);
-	if (argc > 1 && (!strcmp(argv[1], "-x") || !strcmp(argv[1], "-s"))) {
-		if (argv[1][1] == 'x')
-			counted = false;
-		else
-			served = true;
+	if (argc > 1 && !strcmp(argv[1], "-s")) {
+		served = true;
 		argc--;
 		argv++;
 	}

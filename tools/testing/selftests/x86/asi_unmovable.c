@@ -23,7 +23,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
-#include <linux/kvm.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -36,18 +35,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../mm/guest_memfd_uapi.h"
 #include "asi_stats.h"
 #include "kselftest.h"
-
-#ifndef KVM_CREATE_GUEST_MEMFD
-struct kvm_create_guest_memfd {
-	__u64 size;
-	__u64 flags;
-	__u64 reserved[6];
-};
-
-#define KVM_CREATE_GUEST_MEMFD	_IOWR(KVMIO, 0xd4, struct kvm_create_guest_memfd)
-#endif
 
 #ifndef MAP_HUGE_SHIFT
 #define MAP_HUGE_SHIFT	26
