@@ -9,7 +9,6 @@
  */
 #include <kunit/static_stub.h>
 #include <kunit/test.h>
-#include <linux/asi.h>
 #include <linux/cpu.h>
 #include <linux/delay.h>
 #include <linux/ephmap.h>
@@ -857,12 +856,17 @@ static void write_folio(struct kunit *test)
 }
 
 #ifdef CONFIG_X86_64
-/* Of what is mapped by single pages, at boot. With ASI it is not global. */
+/*
+ * Of what is mapped by single pages, at boot. Whether the direct map is global, its
+ * alias of a page of the kernel's image says, which nothing has ever changed.
+ */
 static pteval_t direct_map_flags(void)
 {
+	unsigned long zeroes = (unsigned long)page_address(ZERO_PAGE(0));
 	pteval_t flags = pgprot_val(PAGE_KERNEL) & PTE_FLAGS_MASK;
+	unsigned int level;
 
-	return asi_enabled() ? flags & ~_PAGE_GLOBAL : flags;
+	return flags & (pte_flags(*lookup_address(zeroes, &level)) | ~_PAGE_GLOBAL);
 }
 
 /*

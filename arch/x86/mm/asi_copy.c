@@ -898,7 +898,8 @@ size_t __asi_copy_folio_to_iter(struct folio *folio, size_t offset,
 	size_t start = offset_in_page(offset), done = 0;
 	void *addr;
 
-	if (likely(start + bytes <= PAGE_SIZE && bytes <= iter->count &&
+	/* Not for 0 bytes at the end of the folio: the page there is another's. */
+	if (likely(start + bytes - 1 < PAGE_SIZE && bytes <= iter->count &&
 		   iter_is_ubuf(iter) &&
 		   asi_pfn_is_absent(folio_pfn(folio) + (offset >> PAGE_SHIFT)))) {
 		addr = asi_own_begin(folio, offset >> PAGE_SHIFT, 1);
